@@ -1,0 +1,596 @@
+"""The Dask executor on real worker processes: streaming, stops, deaths, large data, Ctrl-C.
+
+Objectives are defined inside functions, so that they travel to the workers by value. What they
+wait for is a file that the test creates.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+from distributed import Client, default_client
+
+from tuneflow.errors import ClusterError, ObjectiveError
+from tuneflow.executors.base import Ended, Progress
+from tuneflow.executors.dask import DaskExecutor
+from tuneflow.objective import PythonObjective, with_parameters
+from tuneflow.trial import Segment
+from tuneflow.worker import Job
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(storage=(tmp_path / "study").as_uri(), metric="loss")
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A file that objectives wait for, and that a test touches."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def notes(tmp_path):
+    """A file that objectives write lines to."""
+    path = tmp_path / "notes"
+    path.touch()
+    return path
+
+
+@contextmanager
+def opened(job, function, **settings):
+    with DaskExecutor(**settings) as executor:
+        executor.open(job, PythonObjective(function))
+        yield executor
+
+
+@contextmanager
+def process(*command, **options):
+    """A process of its own group that is gone afterwards, with all it has started."""
+    started = subprocess.Popen(
+        [sys.executable, *command], text=True, start_new_session=True, **options
+    )
+    try:
+        yield started
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+        for stream in (started.stdout, started.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@contextmanager
+def scheduler(tmp_path):
+    """The address of a `dask scheduler` in a process of its own, and the process."""
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    listing = tmp_path / "scheduler.json"
+    command = ("-m", "distributed.cli.dask_scheduler", *options, "--scheduler-file", str(listing))
+    with process(*command, stderr=subprocess.DEVNULL) as started:
+        text = until(lambda: listing.exists() and listing.read_text())
+        yield text.split('"address": "', 1)[1].split('"', 1)[0], started
+
+
+def worker(address, *options):
+    """A `dask worker` in a process of its own."""
+    fixed = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", *options)
+    command = ("-m", "distributed.cli.dask_worker", address, *fixed)
+    return process(*command, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The address of a cluster with one worker that has one thread."""
+    with scheduler(tmp_path) as (address, _), worker(address):
+        yield address
+
+
+def await_workers(address, count):
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(count, PATIENCE)
+
+
+def until(condition):
+    """Return what ``condition`` gives as soon as that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+    return found
+
+
+def follow(executor, want):
+    """Wait for messages until ``want`` of them are there that satisfy a condition."""
+    count, condition = want
+    messages = []
+    deadline = time.monotonic() + PATIENCE
+    while sum(map(condition, messages)) < count:
+        assert time.monotonic() < deadline, messages
+        messages += executor.wait(1.0)
+    return messages
+
+
+def ends(count=1):
+    return count, lambda message: isinstance(message, Ended)
+
+
+def progress(count=1):
+    return count, lambda message: isinstance(message, Progress)
+
+
+def outcomes(messages):
+    return [message.outcome for message in messages if isinstance(message, Ended)]
+
+
+def segments(count, **params):
+    return [Segment(number, 0, {"x": number, **params}) for number in range(count)]
+
+
+def run(executor, todo):
+    """Run segments, each as soon as there is a slot, and return all messages."""
+    waiting, messages, ended = list(todo), [], 0
+    while ended < len(todo):
+        while waiting and len(todo) - len(waiting) - ended < executor.slots:
+            executor.submit(waiting.pop(0))
+        new = executor.wait(PATIENCE)
+        assert new, f"nothing was said after {messages}"
+        messages += new
+        ended += len(outcomes(new))
+    return messages
+
+
+def note(notes, what):
+    with notes.open("a") as file:
+        file.write(f"{what}\n")
+
+
+def quick():
+    def train(config):
+        yield {"loss": float(config["x"])}
+
+    return train
+
+
+def waiting(gate, notes):
+    """An objective that reports, waits for the gate, and reports again."""
+
+    def train(config):
+        note(notes, os.getpid())
+        yield {"loss": 1.0}
+        while not gate.exists():
+            time.sleep(0.01)
+        yield {"loss": 0.5}
+
+    return train
+
+
+def endless(notes):
+    def train(config):
+        while True:
+            note(notes, config["x"])
+            yield {"loss": 1.0}
+            time.sleep(0.01)
+
+    return train
+
+
+class TestRunning:
+    def test_every_segment_ends_once_with_all_its_reports(self, job):
+        with opened(job, quick()) as executor:
+            messages = run(executor, segments(50))
+        ended = outcomes(messages)
+        assert sorted(outcome.key for outcome in ended) == [(n, 0) for n in range(50)]
+        assert {o.status for o in ended} == {"completed"}, ended[0]
+        assert all(o.reports[0].metrics == {"loss": float(o.trial)} for o in ended)
+
+    def test_progress_comes_before_the_end_and_never_after(self, job):
+        with opened(job, quick()) as executor:
+            messages = run(executor, segments(50))
+        over = set()
+        for message in messages:
+            if isinstance(message, Ended):
+                over.add(message.outcome.key)
+            else:
+                assert (message.trial, message.segment) not in over
+        assert sum(isinstance(message, Progress) for message in messages) == 50
+
+    def test_a_report_arrives_while_its_trial_is_running(self, job, gate, notes):
+        with opened(job, waiting(gate, notes), workers=1) as executor:
+            executor.submit(Segment(0, 0, {}))
+            (first,) = follow(executor, progress())
+            assert first.report.metrics == {"loss": 1.0}
+            assert executor.wait(0.05) == []
+            gate.touch()
+            (outcome,) = outcomes(follow(executor, ends()))
+        assert [report.metrics["loss"] for report in outcome.reports] == [1.0, 0.5]
+
+    def test_a_live_segment_is_not_submitted_twice(self, job, gate, notes):
+        with opened(job, waiting(gate, notes)) as executor:
+            executor.submit(Segment(0, 0, {}))
+            executor.submit(Segment(0, 0, {}))
+            follow(executor, progress())
+            gate.touch()
+            assert len(outcomes(follow(executor, ends()))) == 1
+            assert executor.wait(0.2) == []
+        assert len(notes.read_text().splitlines()) == 1
+
+    def test_a_continued_trial_goes_back_to_the_worker_that_ran_it(self, job):
+        with opened(job, quick()) as executor:
+            first = run(executor, [Segment(n, 0, {"x": n}, until=1) for n in range(4)])
+            paused = outcomes(first)
+            assert {outcome.status for outcome in paused} == {"paused"}
+            for outcome in paused:
+                again = Segment(outcome.trial, 1, {"x": 9}, until=2)
+                (second,) = outcomes(run(executor, [again]))
+                assert second.worker == outcome.worker
+
+    def test_an_objective_that_cannot_be_loaded_fails_its_segments_with_a_sentence(self, job):
+        class Broken:
+            def __reduce__(self):
+                return __import__, ("a_module_that_is_missing",)
+
+        broken = Broken()
+
+        def train(config):
+            return broken
+
+        with opened(job, train, workers=1) as executor:
+            (outcome,) = outcomes(run(executor, segments(1)))
+        assert outcome.status == "failed"
+        assert outcome.failure.kind == "ObjectiveError"
+        assert "a_module_that_is_missing" in outcome.failure.message
+
+    def test_an_objective_that_cannot_be_pickled_is_refused_at_open(self, job):
+        lock = threading.Lock()
+
+        def train(config):
+            return lock
+
+        executor = DaskExecutor(workers=1)
+        with pytest.raises(ObjectiveError, match=r"cannot be sent to the workers.*lock"):
+            executor.open(job, PythonObjective(train))
+
+
+class TestStopping:
+    def test_a_running_trial_stops_at_its_next_report_and_others_go_on(self, job, notes):
+        with opened(job, endless(notes)) as executor:
+            for segment in segments(2):
+                executor.submit(segment)
+            seen = follow(executor, progress(4))
+            while {m.trial for m in seen if isinstance(m, Progress)} != {0, 1}:
+                seen += executor.wait(PATIENCE)
+            executor.cancel(0, 0)
+            after = follow(executor, ends())
+            (outcome,) = outcomes(after)
+            assert (outcome.trial, outcome.status) == (0, "stopped")
+            follow(executor, (1, lambda m: isinstance(m, Progress) and m.trial == 1))
+            executor.cancel(1, 0)
+            (other,) = outcomes(follow(executor, ends()))
+            assert (other.trial, other.status) == (1, "stopped")
+
+    def test_a_segment_that_waits_for_a_slot_is_taken_back(self, job, gate, notes):
+        with opened(job, waiting(gate, notes), workers=1) as executor:
+            for segment in segments(2):
+                executor.submit(segment)
+            executor.cancel(1, 0)
+            (withdrawn,) = outcomes(follow(executor, ends()))
+            gate.touch()
+            (other,) = outcomes(follow(executor, ends()))
+        assert (withdrawn.trial, withdrawn.status, withdrawn.reports) == (1, "stopped", ())
+        assert (other.trial, other.status) == (0, "completed")
+        assert len(notes.read_text().splitlines()) == 1
+
+    def test_a_segment_that_waits_on_a_worker_never_begins(self, job, gate, notes):
+        with opened(job, waiting(gate, notes), workers=1, parallel=2) as executor:
+            executor.submit(segments(2)[0])
+            follow(executor, progress())
+            executor.submit(segments(2)[1])
+            executor.cancel(1, 0)
+            (withdrawn,) = outcomes(follow(executor, ends()))
+            gate.touch()
+            (other,) = outcomes(follow(executor, ends()))
+            run(executor, [Segment(2, 0, {})])
+        assert (withdrawn.trial, withdrawn.status) == (1, "stopped")
+        assert other.status == "completed"
+        assert len(notes.read_text().splitlines()) == 2
+
+    def test_stopping_what_has_ended_does_nothing(self, job):
+        with opened(job, quick(), workers=1) as executor:
+            run(executor, segments(1))
+            executor.cancel(0, 0)
+            executor.cancel(7, 3)
+            assert executor.wait(0.1) == []
+
+
+class TestDeaths:
+    def test_a_killed_worker_s_segment_runs_again_and_ends_once(self, job, gate, notes):
+        with opened(job, waiting(gate, notes)) as executor:
+            executor.submit(Segment(0, 0, {}))
+            follow(executor, progress())
+            os.kill(int(notes.read_text()), signal.SIGKILL)
+            until(lambda: len(notes.read_text().splitlines()) == 2)
+            gate.touch()
+            messages = follow(executor, ends())
+            (outcome,) = outcomes(messages)
+            assert executor.wait(0.2) == []
+        assert outcome.status == "completed"
+        assert [report.resource for report in outcome.reports] == [1, 2]
+
+    @pytest.mark.parametrize("resources", [{}, {"memory": "100MB"}])
+    def test_a_trial_that_kills_its_workers_is_lost_and_the_others_are_not(self, job, resources):
+        def train(config):
+            if config["x"] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield {"loss": 1.0}
+
+        with opened(job, train, resources=resources) as executor:
+            ended = {outcome.trial: outcome for outcome in outcomes(run(executor, segments(4)))}
+            assert ended[0].status == "lost"
+            assert ended[0].failure.kind == "lost"
+            assert "4 workers" in ended[0].failure.message
+            later = outcomes(run(executor, [Segment(9, 0, {"x": 9})]))
+        assert {ended[number].status for number in (1, 2, 3)} == {"completed"}
+        assert later[0].status == "completed"
+
+    def test_data_that_died_with_its_only_worker_is_sent_again(self, job, gate, notes):
+        base = waiting(gate, notes)
+
+        def train(config, data):
+            assert len(data) == 3_000_000
+            yield from base(config)
+
+        bound = with_parameters(train, data=os.urandom(3_000_000))
+        with opened(job, bound, workers=1) as executor:
+            executor.submit(Segment(0, 0, {}))
+            follow(executor, progress())
+            os.kill(int(notes.read_text()), signal.SIGKILL)
+            until(lambda: len(notes.read_text().splitlines()) == 2)
+            gate.touch()
+            (outcome,) = outcomes(follow(executor, ends()))
+        assert outcome.status == "completed"
+
+    def test_a_stop_follows_a_segment_to_its_next_worker(self, job, notes):
+        def train(config):
+            while True:
+                note(notes, os.getpid())
+                yield {"loss": 1.0}
+                if len(set(notes.read_text().split())) == 1:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+
+        with opened(job, train) as executor:
+            executor.submit(Segment(0, 0, {}))
+            follow(executor, progress())
+            pid = int(notes.read_text().split()[0])
+            until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+            executor.cancel(0, 0)
+            os.kill(pid, signal.SIGKILL)
+            (outcome,) = outcomes(follow(executor, ends()))
+        assert outcome.status == "stopped"
+
+
+class TestData:
+    @pytest.mark.parametrize("size", [1_000, 20_000_000])
+    def test_data_is_unpickled_once_in_each_process(self, job, notes, size):
+        def load(content):
+            note(notes, os.getpid())
+            return content
+
+        class Data:
+            def __reduce__(self):
+                return load, (b"x" * size,)
+
+        def train(config, data):
+            yield {"loss": float(len(data))}
+
+        with opened(job, with_parameters(train, data=Data())) as executor:
+            ended = outcomes(run(executor, segments(30)))
+        assert {outcome.reports[0].metrics["loss"] for outcome in ended} == {size}
+        pids = notes.read_text().splitlines()
+        assert len(pids) == len(set(pids)) <= 2
+
+
+WITHOUT_TUNEFLOW = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "tuneflow":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+class TestClusters:
+    def test_segments_run_on_a_cluster_that_is_left_running(self, job, cluster):
+        for _ in range(2):
+            with opened(job, quick(), address=cluster) as executor:
+                (outcome,) = outcomes(run(executor, segments(1)))
+                assert outcome.status == "completed"
+
+    def test_a_client_may_be_given_and_is_left_as_it_was(self, job, cluster):
+        with Client(cluster, set_as_default=False) as client:
+            with opened(job, quick(), address=client) as executor:
+                run(executor, segments(1))
+            assert client.submit(int, "7").result() == 7
+
+    def test_the_executor_never_becomes_dask_s_default_client(self, job):
+        with opened(job, quick(), workers=1), pytest.raises(ValueError, match="No client"):
+            default_client()
+
+    def test_a_worker_that_joins_adds_a_slot_and_one_that_leaves_takes_it(self, job, cluster):
+        with opened(job, quick(), address=cluster) as executor:
+            assert executor.slots == 1
+            with worker(cluster):
+                until(lambda: executor.wait(0.05) or executor.slots == 2)
+                ended = outcomes(run(executor, segments(10)))
+                assert len({outcome.worker for outcome in ended}) == 2
+            until(lambda: executor.wait(0.05) or executor.slots < 6)
+
+    def test_an_unreachable_scheduler_is_one_sentence(self, tmp_path):
+        script = tmp_path / "driver.py"
+        script.write_text(
+            "from tuneflow.errors import ClusterError\n"
+            "from tuneflow.executors.dask import DaskExecutor\n"
+            "try:\n"
+            "    DaskExecutor('tcp://127.0.0.1:9', connect_timeout=0.5).open(None, None)\n"
+            "except ClusterError as error:\n"
+            "    print(error)\n"
+        )
+        began = time.monotonic()
+        with process(str(script), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as driver:
+            out, noise = driver.communicate(timeout=PATIENCE)
+        assert time.monotonic() - began < 8
+        assert out.startswith("no Dask scheduler answers at tcp://127.0.0.1:9 within 0.5 s")
+        assert len(out.splitlines()) == 1
+        assert noise == ""
+
+    def test_a_cluster_without_workers_is_refused(self, job, tmp_path):
+        with scheduler(tmp_path) as (address, _):
+            executor = DaskExecutor(address, connect_timeout=0.5)
+            with pytest.raises(ClusterError, match="has no worker; start one with"):
+                executor.open(job, PythonObjective(quick()))
+
+    def test_work_may_wait_for_workers_where_that_is_wanted(self, job, tmp_path):
+        with (
+            scheduler(tmp_path) as (address, _),
+            opened(job, quick(), address=address, parallel=3) as executor,
+        ):
+            assert executor.slots == 3
+            executor.submit(segments(1)[0])
+            with worker(address):
+                (outcome,) = outcomes(follow(executor, ends()))
+        assert outcome.status == "completed"
+
+    @pytest.mark.parametrize(
+        ("resources", "said"),
+        [
+            ({"gpu": 1}, "1 thread, 1 GPU"),
+            ({"cpu": 4}, "4 threads"),
+            ({"memory": "100TB"}, "1e[+]05 GB"),
+        ],
+    )
+    def test_what_no_worker_can_give_is_refused(self, job, cluster, resources, said):
+        executor = DaskExecutor(cluster, resources=resources)
+        with pytest.raises(ClusterError, match=f"no worker can give a trial .*{said}.* has 1 thr"):
+            executor.open(job, PythonObjective(quick()))
+
+    def test_a_declared_gpu_is_shared_by_its_fractions(self, job, tmp_path):
+        options = ("--resources", "GPU=1", "--nthreads", "4", "--name", "gpu")
+        with (
+            scheduler(tmp_path) as (address, _),
+            worker(address, *options),
+            worker(address),
+            DaskExecutor(address, resources={"gpu": 0.5}) as executor,
+        ):
+            await_workers(address, 2)
+            executor.open(job, PythonObjective(quick()))
+            assert executor.slots == 2
+            ended = outcomes(run(executor, segments(6)))
+        assert {outcome.worker for outcome in ended} == {"gpu"}
+
+    @pytest.mark.parametrize(
+        ("preload", "said"),
+        [
+            (
+                WITHOUT_TUNEFLOW,
+                r"cannot run tuneflow.*No module named 'tuneflow'.*: pip install 'tuneflow\[dask\]==",
+            ),
+            (
+                "import platform; platform.python_version_tuple = lambda: ('3', '1', '0')",
+                "has python 3.1, and this process has 3.11; install the same version on both",
+            ),
+        ],
+    )
+    def test_workers_that_differ_are_refused(self, job, tmp_path, preload, said):
+        script = tmp_path / "preload.py"
+        script.write_text(preload)
+        with (
+            scheduler(tmp_path) as (address, _),
+            worker(address, "--preload", str(script)),
+            pytest.raises(ClusterError, match=said),
+        ):
+            DaskExecutor(address).open(job, PythonObjective(quick()))
+
+    def test_a_scheduler_that_goes_away_ends_the_wait(self, job, tmp_path, gate, notes):
+        with (
+            scheduler(tmp_path) as (address, started),
+            worker(address),
+            opened(job, waiting(gate, notes), address=address) as executor,
+        ):
+            executor.submit(Segment(0, 0, {}))
+            follow(executor, progress())
+            started.kill()
+            with pytest.raises(ClusterError, match="connection to the Dask scheduler"):
+                follow(executor, ends())
+            gate.touch()
+
+
+DRIVER = """
+import os, sys, time
+from tuneflow.executors.dask import DaskExecutor
+from tuneflow.objective import PythonObjective
+from tuneflow.trial import Segment
+from tuneflow.worker import Job
+
+def train(config):
+    while True:
+        yield {"loss": float(os.getpid())}
+        time.sleep(0.01)
+
+try:
+    with DaskExecutor() as executor:
+        executor.open(Job(storage=sys.argv[1], metric="loss"), PythonObjective(train))
+        executor.submit(Segment(0, 0, {}))
+        executor.submit(Segment(1, 0, {}))
+        pids = set()
+        while len(pids) < 2:
+            pids |= {int(message.report.metrics["loss"]) for message in executor.wait(10)}
+        print(*pids, flush=True)
+        while True:
+            executor.wait(None)
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+    sys.exit(130)
+"""
+
+
+class TestCtrlC:
+    """The driver's script has no ``if __name__ == "__main__"``: workers must not run it again."""
+
+    @pytest.fixture
+    def driver(self, tmp_path, job):
+        script = tmp_path / "driver.py"
+        script.write_text(DRIVER)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with process(str(script), job.storage, **pipes) as started:
+            yield started
+
+    def test_it_ends_the_driver_and_everything_it_started(self, driver):
+        workers = [int(pid) for pid in driver.stdout.readline().split()]
+        family = psutil.Process(driver.pid).children(recursive=True)
+        assert set(workers) <= {child.pid for child in family}
+        os.killpg(driver.pid, signal.SIGINT)
+        out, noise = driver.communicate(timeout=PATIENCE)
+        assert driver.returncode == 130
+        assert out == "stopped\n"
+        assert noise == ""
+        assert [child for child in family if child.is_running()] == []
+
+    def test_workers_end_with_a_driver_that_is_killed(self, driver):
+        workers = [int(pid) for pid in driver.stdout.readline().split()]
+        driver.kill()
+        until(lambda: not any(psutil.pid_exists(pid) for pid in workers))

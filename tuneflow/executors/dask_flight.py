@@ -1,0 +1,100 @@
+"""A segment on its way through a Dask cluster, what is heard of it, and how it may end badly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from distributed import Future
+from distributed.scheduler import KilledWorker
+
+from tuneflow.errors import ObjectiveError
+from tuneflow.trial import Failure, Outcome, Segment
+
+if TYPE_CHECKING:
+    from tuneflow.worker import How
+
+
+@dataclass(slots=True)
+class Flight:
+    """A segment that was handed to the cluster.
+
+    Attributes:
+        launch: the number of this launch; a segment that is launched again gets another one.
+        segment: what is to be run.
+        future: of its task.
+        where: the worker that it is at, or was sent to; None where Dask chooses.
+        began: whether it has begun there.
+        stopping: whether it is to end as stopped.
+        told: the worker that was told to end it, and how.
+        relaunches: how many workers went away with it before.
+    """
+
+    launch: int
+    segment: Segment
+    future: Future[Any]
+    where: str | None
+    began: bool = False
+    stopping: bool = False
+    told: tuple[str, How] | None = None
+    relaunches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message of a running segment."""
+
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A task ended; no more is heard of its launch."""
+
+    launch: int
+    future: Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJoined:
+    """The cluster has a new worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """The cluster lost a worker."""
+
+    address: str
+
+
+Event: TypeAlias = Heard | Settled | WorkerJoined | WorkerLeft
+
+
+def stopped(segment: Segment) -> Outcome:
+    """Return the outcome of a segment that never began."""
+    return Outcome(*segment.key, "stopped")
+
+
+def lost(segment: Segment, why: str) -> Outcome:
+    """Return the outcome of a segment that the cluster could not run to its end."""
+    return Outcome(*segment.key, "lost", failure=Failure("lost", why))
+
+
+def died(segment: Segment, deaths: int) -> Outcome:
+    """Return the outcome of a segment whose workers went away each time."""
+    return lost(segment, f"{deaths} workers went away while they ran it")
+
+
+def raised(segment: Segment, error: BaseException | None) -> Outcome:
+    """Return the outcome of a segment whose task raised; user code that raises does not do that."""
+    if isinstance(error, ObjectiveError):
+        failure = Failure("ObjectiveError", str(error))
+        return Outcome(*segment.key, "failed", failure=failure)
+    if isinstance(error, KilledWorker):
+        return died(segment, error.allowed_failures + 1)
+    return lost(segment, f"its worker could not run it: {type(error).__name__}: {error}")
+
+
+def is_disconnected(future: Future[Any]) -> bool:
+    """Return whether a future was cancelled because the scheduler is out of reach."""
+    return getattr(future.exception(), "reason", "") == "scheduler-connection-lost"

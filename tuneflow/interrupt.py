@@ -1,0 +1,54 @@
+"""Ctrl-C that never tears a commit apart.
+
+Python raises KeyboardInterrupt between any two instructions. Here SIGINT and SIGTERM are only
+noted, and are raised where the driver waits and nothing is half done. The second signal is
+raised at once, for a driver that does not come to its wait.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+class Interrupts:
+    """Notes signals and raises KeyboardInterrupt where it is allowed."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._is_allowed = False
+
+    @contextmanager
+    def installed(self) -> Iterator[Interrupts]:
+        """Handle SIGINT and SIGTERM meanwhile; does nothing outside of the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before: dict[int, Any] = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let a signal that has come, or comes meanwhile, raise KeyboardInterrupt."""
+        self._is_allowed = True
+        try:
+            if self._count:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._is_allowed = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._is_allowed or self._count > 1:
+            raise KeyboardInterrupt

@@ -1,0 +1,41 @@
+"""Outcomes as the driver sees them: each segment has exactly one, and it is in the store."""
+
+from __future__ import annotations
+
+from tuneflow.errors import CorruptError
+from tuneflow.jsonio import dumps, loads
+from tuneflow.store import AlreadyExists, Store
+from tuneflow.trial import Failure, Outcome, Segment, outcome_path
+
+
+def read_outcome(data: bytes, path: str) -> Outcome:
+    """Parse an outcome object. Raises CorruptError, naming ``path``."""
+    try:
+        return Outcome.from_json(loads(data))
+    except (ValueError, CorruptError) as error:
+        raise CorruptError(f"{path} is not a segment's outcome: {error}") from error
+
+
+def write_outcome(store: Store, outcome: Outcome) -> Outcome:
+    """Store an outcome unless the segment has one; return the one that counts."""
+    path = outcome_path(outcome.trial, outcome.segment)
+    try:
+        store.create(path, dumps(outcome.to_json()).encode())
+    except AlreadyExists:
+        return read_outcome(store.get(path), f"{store.url}/{path}")
+    return outcome
+
+
+def settle(store: Store, outcome: Outcome) -> Outcome:
+    """Return the outcome that counts for a segment that an executor says has ended.
+
+    A worker stores its outcome before it says so. A lost segment has nobody to store one, so
+    that is done here: from then on a zombie that comes back cannot make it count after all.
+    """
+    return write_outcome(store, outcome) if outcome.status == "lost" else outcome
+
+
+def missing(segment: Segment) -> Outcome:
+    """Return the outcome of a segment whose worker left none."""
+    failure = Failure("lost", "its worker left no outcome")
+    return Outcome(segment.trial, segment.segment, "lost", failure=failure)

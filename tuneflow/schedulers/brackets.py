@@ -1,0 +1,216 @@
+"""Synchronous halving in overlapping brackets: what successive halving and Hyperband share.
+
+A bracket is a ladder of rungs. Its rung is decided when every trial in it is resolved: paused
+there, ended, or failed for good. Brackets are handed out one after another: while a rung waits
+for its last trial, the next bracket begins, so that no slot idles.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tuneflow.events import (
+    Closed,
+    Exhausted,
+    Fact,
+    Finished,
+    Launched,
+    Opened,
+    Reported,
+    Stopped,
+)
+from tuneflow.history import History
+from tuneflow.schedulers.base import Decision, Resume, Scheduler, Start
+from tuneflow.schedulers.levels import ladder
+from tuneflow.trial import Resource
+
+Ladder: TypeAlias = list[tuple[int, Resource]]
+"""The rungs of a bracket: how many trials, and at which level."""
+
+
+@dataclass(slots=True)
+class _Bracket:
+    """One bracket as the facts have filled it."""
+
+    rungs: Ladder
+    trials: list[int] = field(default_factory=list)
+    rung: int = 0
+    pending: set[int] = field(default_factory=set)
+    results: list[tuple[float, int, int]] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.trials) >= self.rungs[0][0]
+
+    @property
+    def is_last_rung(self) -> bool:
+        return self.rung == len(self.rungs) - 1
+
+    def cut_to_size(self, eta: float) -> None:
+        """Shrink the ladder to the trials that there are, when there will be no more."""
+        levels = [level for _, level in self.rungs]
+        self.rungs = ladder(max(1, len(self.trials)), levels, eta)
+
+
+class Brackets:
+    """The index behind a synchronous scheduler.
+
+    Args:
+        shapes: the ladders, used in turn and over again.
+        eta: the reduction factor.
+        loss: turns a report's metrics into a loss.
+    """
+
+    def __init__(
+        self, shapes: list[Ladder], eta: float, loss: Callable[[Mapping[str, float]], float]
+    ) -> None:
+        self._shapes = shapes
+        self._eta = eta
+        self._loss = loss
+        self._brackets: list[_Bracket] = []
+        self._bracket_of: list[int] = []
+        self._latest: list[tuple[float, int]] = []
+        self._arrivals = 0
+        self._promotions: list[tuple[int, int, int, int]] = []
+        self._promoted: set[int] = set()
+        self._over: set[int] = set()
+        self._failed_in: dict[int, int] = {}
+
+    def promotion(self) -> tuple[int, Resource] | None:
+        """Return the next trial to promote and its level: older brackets first."""
+        while self._promotions:
+            bracket, rung, _, trial = self._promotions[0]
+            if trial in self._promoted:
+                return trial, self._brackets[bracket].rungs[rung][1]
+            heapq.heappop(self._promotions)
+        return None
+
+    def opening(self) -> tuple[int, Resource]:
+        """Return the bracket that a new trial belongs to, and its first level."""
+        number = len(self._brackets)
+        if self._brackets and not self._brackets[-1].is_full:
+            number -= 1
+        return number, self._shape(number)[0][1]
+
+    def apply(self, fact: Fact) -> None:
+        """Take in the next fact."""
+        if isinstance(fact, Reported):
+            self._arrivals += 1
+            self._latest[fact.trial] = (self._loss(fact.report.metrics), self._arrivals)
+        elif isinstance(fact, Launched):
+            self._launched(fact)
+        elif isinstance(fact, Closed):
+            self._closed(fact)
+        elif isinstance(fact, Stopped):
+            self._over.add(fact.trial)
+            self._resolve(fact.trial)
+        elif isinstance(fact, Exhausted):
+            self._exhausted()
+        elif isinstance(fact, Finished):
+            self._finished()
+        elif isinstance(fact, Opened) and fact.retry_failed:
+            self._readmit()
+
+    def _shape(self, bracket: int) -> Ladder:
+        return self._shapes[bracket % len(self._shapes)]
+
+    def _launched(self, fact: Launched) -> None:
+        if fact.trial == len(self._bracket_of):
+            self._begin(fact)
+        self._promoted.discard(fact.trial)
+
+    def _begin(self, fact: Launched) -> None:
+        if fact.bracket == len(self._brackets):
+            self._brackets.append(_Bracket(list(self._shape(fact.bracket))))
+        bracket = self._brackets[fact.bracket]
+        bracket.trials.append(fact.trial)
+        bracket.pending.add(fact.trial)
+        self._bracket_of.append(fact.bracket)
+        self._latest.append((math.inf, 0))
+
+    def _closed(self, fact: Closed) -> None:
+        trial = fact.trial
+        if fact.retry:
+            return
+        if fact.status in ("failed", "lost") and trial not in self._over:
+            self._failed_in[trial] = self._brackets[self._bracket_of[trial]].rung
+        self._resolve(trial, promotable=fact.status == "paused")
+
+    def _resolve(self, trial: int, *, promotable: bool = False) -> None:
+        """Note that a trial's part in its rung is known."""
+        self._promoted.discard(trial)
+        bracket = self._brackets[self._bracket_of[trial]]
+        if trial not in bracket.pending:
+            return
+        bracket.pending.remove(trial)
+        loss, arrival = self._latest[trial]
+        if promotable and loss < math.inf:
+            bracket.results.append((loss, arrival, trial))
+        self._advance(self._bracket_of[trial])
+
+    def _exhausted(self) -> None:
+        if self._brackets and not self._brackets[-1].is_full:
+            self._brackets[-1].cut_to_size(self._eta)
+            self._advance(len(self._brackets) - 1)
+
+    def _finished(self) -> None:
+        """Forget who waits: a study that is opened again goes on with its failed trials only."""
+        self._promoted.clear()
+        for bracket in self._brackets:
+            bracket.pending.clear()
+            bracket.results.clear()
+
+    def _readmit(self) -> None:
+        """Wait for the failed trials, which are tried again, where their rung is undecided."""
+        for trial, rung in self._failed_in.items():
+            bracket = self._brackets[self._bracket_of[trial]]
+            if bracket.rung == rung:
+                bracket.pending.add(trial)
+        self._failed_in.clear()
+
+    def _advance(self, number: int) -> None:
+        """Decide the bracket's rung if everything in it is known and somebody can go on."""
+        bracket = self._brackets[number]
+        is_open = bracket.pending or not bracket.is_full or not bracket.results
+        if is_open or bracket.is_last_rung:
+            return
+        size = bracket.rungs[bracket.rung + 1][0]
+        promoted = heapq.nsmallest(size, bracket.results)
+        bracket.rung += 1
+        bracket.results = []
+        for rank, (_, _, trial) in enumerate(promoted):
+            bracket.pending.add(trial)
+            self._promoted.add(trial)
+            heapq.heappush(self._promotions, (number, bracket.rung, rank, trial))
+
+
+class SynchronousScheduler(Scheduler):
+    """A scheduler that is a cycle of bracket shapes."""
+
+    reduction_factor: float
+
+    def shapes(self) -> list[Ladder]:
+        """Return the ladders, in the order in which brackets are handed out."""
+        raise NotImplementedError
+
+    @property
+    def default_trials(self) -> int | None:
+        """The trials of one cycle of brackets."""
+        return sum(shape[0][0] for shape in self.shapes())
+
+    def next(self, history: History) -> Decision | None:
+        """Promote from decided rungs, oldest bracket first, else fill the newest bracket."""
+        index = history.index(
+            self, lambda: Brackets(self.shapes(), self.reduction_factor, history.loss)
+        )
+        found = index.promotion()
+        if found is not None:
+            return Resume(*found)
+        if history.exhausted:
+            return None
+        bracket, level = index.opening()
+        return Start(level, bracket)

@@ -1,0 +1,38 @@
+"""First in, first out: every trial runs to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tuneflow.history import History
+from tuneflow.schedulers.base import Decision, Scheduler, Start
+from tuneflow.schedulers.levels import check_resources
+from tuneflow.trial import Resource
+
+
+@dataclass(frozen=True)
+class FIFO(Scheduler):
+    """Run trials in the order of suggestion, each to its end.
+
+    Args:
+        max_resource: the level that ends a trial; None (the default) leaves it to the
+            objective.
+    """
+
+    type: ClassVar[str] = "fifo"
+
+    max_resource: Resource | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_resource is not None:
+            check_resources(self.max_resource, self.max_resource)
+
+    @property
+    def limit(self) -> Resource | None:
+        """The level at which a trial is complete."""
+        return self.max_resource
+
+    def next(self, history: History) -> Decision | None:
+        """Start a trial while there are any."""
+        return None if history.exhausted else Start(self.max_resource)

@@ -1,0 +1,39 @@
+"""Searchers: what proposes the next configuration.
+
+Each lives in a file of its own; the ones that need a library import it when they are first
+asked. To add one, write a subclass of `Searcher` and register it by an entry point in the group
+``tuneflow.searchers``; `tuneflow.testing.SearcherSuite` checks it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuneflow.searchers.base import Searcher
+    from tuneflow.searchers.grid import Grid
+    from tuneflow.searchers.optuna import TPE, Optuna
+    from tuneflow.searchers.random import Random
+    from tuneflow.searchers.sobol import Sobol
+
+__all__ = ["Searcher", "Random", "Grid", "Sobol", "TPE", "Optuna"]
+
+_MODULES = {
+    "Searcher": "base",
+    "Random": "random",
+    "Grid": "grid",
+    "Sobol": "sobol",
+    "TPE": "optuna",
+    "Optuna": "optuna",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,187 @@
+"""A study's history as Optuna's samplers see it.
+
+| trial | in Optuna |
+| --- | --- |
+| running, or waiting for a retry | RUNNING |
+| paused or stopped, with a usable report | PRUNED, at the level of its newest usable report |
+| completed | COMPLETE, with its newest usable value |
+| failed, or without a usable report | FAIL |
+
+A trial that is resumed is RUNNING again. Values have the study's own unit and direction; NaN
+and infinity are no values. Of a trial's reports only the newest usable one is kept: it is what
+samplers use, and a long curve would cost time in every ask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import optuna
+from optuna.pruners import NopPruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from tuneflow.events import Closed, Fact, Finished, Launched, Reported, Stopped
+from tuneflow.history import History
+from tuneflow.searchers.optuna_axes import Axes
+from tuneflow.searchers.optuna_storage import STUDY_NAME, DraftStorage
+from tuneflow.trial import Params, Resource
+
+
+class HistoryView:
+    """An index of a history: one Optuna trial for each of ours, each fact in constant time.
+
+    Samplers that keep notes on trials (CMA-ES its generation, say) find them where they left
+    them. The notes are never stored. A view that is made late asks the sampler again for each
+    trial, in the recorded order and over what was known then, and so has the same notes.
+
+    Args:
+        axes: the space in Optuna's terms.
+        history: tells metric, mode and the maximum resource, and nothing else.
+        sampler: makes the sampler for the trial of this number.
+        keeps_notes: whether the sampler's notes matter to it later.
+        given: how many trials came from the points to evaluate; no sampler was asked for them.
+        known: results from elsewhere, which come before trial 0.
+    """
+
+    def __init__(
+        self,
+        axes: Axes,
+        history: History,
+        sampler: Callable[[int], BaseSampler],
+        *,
+        keeps_notes: bool = False,
+        given: int = 0,
+        known: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        self._axes = axes
+        self._metric = history.metric
+        self._limit = math.inf if history.max_resource is None else history.max_resource
+        self._sampler = sampler
+        self._keeps_notes = keeps_notes
+        self._given = given
+        self._storage = DraftStorage(maximize=history.mode == "max")
+        self._facts = 0
+        self._asked_at: int | None = None
+        self._resource: list[Resource] = []
+        self._stopping: set[int] = set()
+        self._waiting: dict[int, FrozenTrial] = {}
+        for result in known:
+            self._add_known(result)
+        self._known = len(self._storage.trials)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """The trials of the study, by their numbers."""
+        return self._storage.trials[self._known :]
+
+    def ask(self) -> Params:
+        """Return what the sampler proposes for the next trial; the history stays as it is."""
+        study = optuna.load_study(
+            study_name=STUDY_NAME,
+            storage=self._storage,
+            sampler=self._sampler(len(self._resource)),
+            pruner=NopPruner(),
+        )
+        try:
+            params = self._axes.suggest(study.ask())
+        except BaseException:
+            self._storage.forget()
+            raise
+        self._asked_at = self._facts
+        return params
+
+    def apply(self, fact: Fact) -> None:
+        """Take in the next fact."""
+        if isinstance(fact, Launched):
+            self._launched(fact)
+        elif isinstance(fact, Reported):
+            self._reported(fact)
+        elif isinstance(fact, Closed):
+            self._closed(fact)
+        elif isinstance(fact, Stopped):
+            self._stopping.add(fact.trial)
+            self._give_up(fact.trial)
+        elif isinstance(fact, Finished):
+            for number in list(self._waiting):
+                self._give_up(number)
+        self._facts += 1
+
+    def _launched(self, fact: Launched) -> None:
+        if fact.trial == len(self._resource):
+            self._begin(fact)
+            return
+        self._waiting.pop(fact.trial, None)
+        trial = self._trial(fact.trial)
+        trial.state, trial.value = TrialState.RUNNING, None
+        if fact.params is not None:
+            self._change(trial, fact.params)
+        if fact.source is not None:
+            self._resource[fact.trial] = fact.start
+
+    def _begin(self, fact: Launched) -> None:
+        notes = self._notes(fact.trial)
+        params = self._axes.params(fact.params or {})
+        self._storage.add(params, self._axes.distributions(params), notes)
+        self._resource.append(0)
+
+    def _notes(self, number: int) -> dict[str, Any]:
+        """Return what the sampler noted on a new trial when it was asked for it."""
+        if not self._keeps_notes or number < self._given:
+            self._storage.forget()
+            return {}
+        if self._asked_at != self._facts:
+            self.ask()
+        return self._storage.adopt()
+
+    def _change(self, trial: FrozenTrial, params: Params) -> None:
+        """Give a trial other parameters; what it reported with the old ones is not theirs."""
+        trial.params = self._axes.params(params)
+        trial.distributions = self._axes.distributions(trial.params)
+        trial.intermediate_values = {}
+
+    def _reported(self, fact: Reported) -> None:
+        report = fact.report
+        self._resource[fact.trial] = report.resource
+        value = report.metrics.get(self._metric)
+        if value is not None and math.isfinite(value):
+            # Optuna's annotation says int; it does no more than compare the levels.
+            levels: dict[Any, float] = {report.resource: value}
+            self._trial(fact.trial).intermediate_values = levels
+
+    def _closed(self, fact: Closed) -> None:
+        trial, is_told_to_stop = self._trial(fact.trial), fact.trial in self._stopping
+        is_whole = fact.status == "paused" and self._resource[fact.trial] >= self._limit
+        if fact.status == "completed" or is_whole:
+            _end(trial, TrialState.COMPLETE)
+        elif is_told_to_stop or fact.status in ("paused", "stopped"):
+            _end(trial, TrialState.PRUNED)
+        elif fact.retry:
+            self._waiting[fact.trial] = trial
+        else:
+            _end(trial, TrialState.FAIL)
+
+    def _give_up(self, number: int) -> None:
+        """End a trial that waits for a retry, which will not come."""
+        trial = self._waiting.pop(number, None)
+        if trial is not None:
+            _end(trial, TrialState.PRUNED)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._storage.trials[self._known + number]
+
+    def _add_known(self, result: Mapping[str, Any]) -> None:
+        params = self._axes.params(result["params"])
+        trial = self._storage.add(params, self._axes.distributions(params))
+        if math.isfinite(result["value"]):
+            trial.intermediate_values = {0: float(result["value"])}
+        _end(trial, TrialState.COMPLETE)
+
+
+def _end(trial: FrozenTrial, state: TrialState) -> None:
+    """End a trial with its newest usable value; it has failed when there is none."""
+    value = next(iter(trial.intermediate_values.values()), None)
+    trial.state = TrialState.FAIL if value is None else state
+    trial.value = None if trial.state is TrialState.FAIL else value

@@ -1,0 +1,138 @@
+"""From plain data to a `Study`, with every problem named; study.json is such data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tuneflow.budget import Budget, Plateau
+from tuneflow.errors import SpecError, did_you_mean
+from tuneflow.executors.placement import Request
+from tuneflow.objective.reference import check_reference
+from tuneflow.plugins import build, make
+from tuneflow.space import Branch, Group, Space
+from tuneflow.study import Study
+
+STUDY_KEYS = (
+    "name",
+    "objective",
+    "space",
+    "metric",
+    "mode",
+    "searcher",
+    "scheduler",
+    "trials",
+    "seed",
+    "round_size",
+    "max_concurrent",
+    "budget",
+    "resources",
+)
+_NEEDED = ("objective", "space", "metric", "mode")
+
+ASK_TELL: Mapping[str, Any] = {"ask_tell": True}
+"""The objective of a study that is driven by ask and tell."""
+
+
+def check_keys(data: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+    """Raise SpecError for a key that is not known, or a needed one that is not there."""
+    for key in data:
+        if key not in allowed:
+            raise SpecError(str(key), "unknown key", did_you_mean(str(key), allowed))
+    for key in _NEEDED:
+        if data.get(key) is None:
+            raise SpecError(key, "this key is needed and missing")
+
+
+def study_from_json(data: Mapping[str, Any]) -> Study:
+    """Return the study that plain data describes.
+
+    Args:
+        data: the keys of `Study`. ``searcher`` and ``scheduler`` are type names or mappings with
+            a ``type``; they may be left out, and then are "random" and "fifo".
+
+    Raises:
+        SpecError: names the field, the value and the fix.
+    """
+    check_keys(data, STUDY_KEYS)
+    space = _space(data["space"])
+    return Study(
+        name=_text(data, "name"),
+        space=space,
+        metric=_text(data, "metric"),
+        mode=data["mode"],
+        searcher=make("searcher", data.get("searcher") or "random"),
+        scheduler=make("scheduler", data.get("scheduler") or "fifo"),
+        objective=_objective(data["objective"], space),
+        trials=data.get("trials"),
+        seed=_seed(data.get("seed")),
+        round_size=data.get("round_size"),
+        max_concurrent=data.get("max_concurrent"),
+        budget=_budget(_mapping(data, "budget")),
+        resources=_resources(_mapping(data, "resources")),
+    )
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str) or not value:
+        raise SpecError(key, f"{value!r} is not a name", f"write a text, such as {key}: digits")
+    return value
+
+
+def _seed(value: Any) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise SpecError("seed", f"{value!r} is not a whole number")
+    return value
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise SpecError(key, f"{value!r} is not a mapping of names to values")
+    return value
+
+
+def _space(data: Any) -> Space:
+    try:
+        return Space.from_json(data)
+    except SpecError as error:
+        raise error.under("space") from None
+
+
+def _objective(data: Any, space: Space) -> Mapping[str, Any]:
+    if data == ASK_TELL:
+        return ASK_TELL
+    try:
+        return check_reference(data, _paths(space))
+    except SpecError as error:
+        raise error.under("objective") from None
+
+
+def _budget(data: Mapping[str, Any]) -> Budget:
+    plateau = data.get("plateau")
+    if isinstance(plateau, Mapping):
+        build(Plateau, plateau, "budget.plateau")
+    budget: Budget = build(Budget, data, "budget")
+    return budget
+
+
+def _resources(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    Request.parse(data)
+    return data
+
+
+def _paths(group: Group, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted path of everything that a configuration may hold."""
+    for name, node in group.nodes.items():
+        path = f"{prefix}{name}"
+        if isinstance(node, Group):
+            yield from _paths(node, f"{path}.")
+            continue
+        yield path
+        if isinstance(node, Branch):
+            yield f"{path}.{node.key}"
+            for option in node.groups.values():
+                yield from _paths(option, f"{path}.")

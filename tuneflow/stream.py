@@ -1,0 +1,131 @@
+"""Drive a study in streaming mode: decide whenever something is reported.
+
+One turn: wait for messages, turn them into facts, decide, commit all of it in one entry, and
+only then act on it. What is committed is done again after a crash; what is not committed has
+not happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from tuneflow.events import Elapsed, Fact, Halted, Launched, Opened, Stopped
+from tuneflow.executors.base import Ended, Executor, Message
+from tuneflow.history import History
+from tuneflow.interrupt import Interrupts
+from tuneflow.opened import OpenStudy
+from tuneflow.outcomes import settle
+from tuneflow.study import decide, record_outcome, record_report
+
+Observer: TypeAlias = Callable[[History, Sequence[Fact]], None]
+"""Called after each commit with the history and the new facts; for views and trackers."""
+
+
+def drive(
+    opened: OpenStudy,
+    executor: Executor,
+    *,
+    observe: Observer | None = None,
+    retry_failed: bool = False,
+    interrupts: Interrupts | None = None,
+) -> None:
+    """Run a study to its end, from wherever it stands.
+
+    Args:
+        opened: the study.
+        executor: an executor that is open.
+        observe: told about each commit.
+        retry_failed: try failed trials again, also in a study that has finished.
+        interrupts: where Ctrl-C is waited for; by default it ends the wait at once.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; the study is resumable.
+        StudyConflictError: another driver has taken over.
+    """
+    _Driver(opened, executor, observe, interrupts or Interrupts()).run(retry_failed)
+
+
+class _Driver:
+    def __init__(
+        self,
+        opened: OpenStudy,
+        executor: Executor,
+        observe: Observer | None,
+        interrupts: Interrupts,
+    ) -> None:
+        self._opened = opened
+        self._study = opened.study
+        self._history = opened.history
+        self._executor = executor
+        self._observe = observe
+        self._interrupts = interrupts
+        self._began = executor.now() - opened.history.elapsed
+
+    def run(self, retry_failed: bool) -> None:
+        """Take the study over and turn until it is over."""
+        history = self._history
+        if history.state == "finished" and not retry_failed:
+            return
+        open_segments = list(history.open_segments())
+        history.append(Opened(history.epoch + 1, retry_failed or history.halted is not None))
+        self._turn([], [history.facts[-1]])
+        for segment in open_segments:
+            self._executor.submit(segment)
+            if history.trials[segment.trial].stopping is not None:
+                self._executor.cancel(*segment.key)
+        try:
+            while not self._is_over():
+                with self._interrupts.allowed():
+                    messages = self._executor.wait(self._patience())
+                self._turn(messages)
+        except KeyboardInterrupt:
+            self._halt()
+            raise
+
+    def _is_over(self) -> bool:
+        return self._history.state in ("finished", "halted")
+
+    def _turn(self, messages: Iterable[Message], known: Sequence[Fact] = ()) -> None:
+        """Take messages in, decide, commit, act."""
+        first = len(self._history.facts) - len(known)
+        for message in messages:
+            self._record(message)
+        if self._study.budget.wall_clock is not None:
+            self._history.append(Elapsed(round(self._executor.now() - self._began, 3)))
+        decisions = decide(self._study, self._history, self._executor.slots)
+        facts = self._history.facts[first:]
+        if all(isinstance(fact, Elapsed) for fact in facts):
+            return
+        self._opened.commit(facts)
+        self._act(decisions)
+        if self._observe is not None:
+            self._observe(self._history, facts)
+
+    def _record(self, message: Message) -> None:
+        if isinstance(message, Ended):
+            outcome = settle(self._opened.store, message.outcome)
+            record_outcome(self._study, self._history, outcome)
+        else:
+            record_report(self._history, message.trial, message.segment, message.report)
+
+    def _act(self, decisions: Iterable[Fact]) -> None:
+        for fact in decisions:
+            if isinstance(fact, Launched):
+                self._executor.submit(self._history.segment(self._history.trials[fact.trial]))
+            elif isinstance(fact, Stopped) and fact.trial in self._history.running:
+                trial = self._history.trials[fact.trial]
+                self._executor.cancel(trial.number, trial.segment)
+
+    def _patience(self) -> float | None:
+        """Return how many seconds to wait at most: until the wall-clock budget is over."""
+        wall_clock = self._study.budget.wall_clock
+        if wall_clock is None or self._history.finished is not None:
+            return None
+        return max(wall_clock - (self._executor.now() - self._began), 0.0)
+
+    def _halt(self) -> None:
+        """Leave a study that says it was interrupted; its open segments stay open."""
+        if not self._is_over():
+            self._history.append(Halted("interrupted"))
+            self._opened.commit([self._history.facts[-1]])
