@@ -154,10 +154,8 @@ def _run(segment: Segment, objective: Objective, now: float, worker: str) -> Out
             if level == levels[-1]:
                 checkpoint = checkpoint_ref(segment.trial, segment.segment, level)
             time = now + pace * (level - segment.start)
-            reports.append(
-                Report(level, {"accuracy": value, "loss": 1 - value}, checkpoint, time)
-            )
-    except Exception as error:
+            reports.append(Report(level, {"accuracy": value, "loss": 1 - value}, checkpoint, time))
+    except (RuntimeError, ValueError) as error:
         status = "failed"
         failure = Failure(type(error).__name__, str(error), f"Traceback …\n{error!r}")
     ended = now + pace * (len(reports) + (failure is not None))

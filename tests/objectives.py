@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tuneflow.objective import Context, Ended, RawReport
@@ -15,7 +16,9 @@ from tuneflow.worker import Control, Job, run_segment
 
 def context(tmp_path, *, params=None, start=0, until=None, restore=None, **options):
     segment_options = {
-        name: options.pop(name) for name in ("max_resource", "checkpoint", "trial") if name in options
+        name: options.pop(name)
+        for name in ("max_resource", "checkpoint", "trial")
+        if name in options
     }
     segment = Segment(
         segment_options.pop("trial", 7),
@@ -88,6 +91,10 @@ class Runner:
         self.job = Job(f"file://{tmp_path}/study", "loss", **options)
         self.emitted: list[Report] = []
         self.control = Control()
+
+    def configure(self, **options):
+        """Change the job."""
+        self.job = replace(self.job, **options)
 
     def run(self, objective, segment, *, emit=None, **options):
         self.emitted = []

@@ -261,21 +261,25 @@ def drive(
 def checked(result: Result) -> Result:
     """Return a result that can be used. Raises TrialsFailedError when it cannot."""
     if result.history.halted is not None:
+        cause = _first_failure(result) if result.failed else ""
         raise TrialsFailedError(
-            f"the study was halted: {result.history.halted}{_first_failure(result)}. Mend the "
-            f"cause, then: tuneflow resume {result.url}"
+            f"the study was halted: {result.history.halted}{cause}. Mend the cause, then: "
+            f"tuneflow resume {result.url}"
         )
     if result.trials and result.history.best() is None:
         raise TrialsFailedError(
-            f"no trial of {result.url} has a finite '{result.study.metric}'"
-            f"{_first_failure(result)}"
+            f"no trial of {result.url} has a finite '{result.study.metric}'{_first_failure(result)}"
         )
     return result
 
 
 def _first_failure(result: Result) -> str:
+    """Return a clause on the first trial that went wrong."""
     failed = result.failed
-    return f"; trial {failed[0].number}: {failed[0].failure}" if failed else ""
+    if failed:
+        return f"; trial {failed[0].number}: {failed[0].failure}"
+    metric, first = result.study.metric, result.trials[0]
+    return f"; trial {first.number}: {metric} is {first.latest(metric)}"
 
 
 def load_stored_objective(study: Study, folder: Path) -> Objective:

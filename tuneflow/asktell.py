@@ -79,7 +79,7 @@ class AskTellStudy:
         """
         segment = self._running(trial)
         if (value is None) == (failed is None):
-            raise SpecError("tell", "give either a value or failed=\"why\"")
+            raise SpecError("tell", 'give either a value or failed="why"')
         outcome = self._outcome(segment, value, resource, failed)
         first = len(self._history.facts)
         stored = write_outcome(self._opened.store, outcome)

@@ -35,7 +35,8 @@ class Budget:
         wall_clock: seconds of driving the study, resumes included. When they are over, running
             trials are told to stop at their next report.
         total_resource: resource units over all trials. No segment is launched that could
-            exceed it; one without an end is stopped when the sum is reached.
+            exceed it; one without an end is stopped when the sum is reached. A level that a
+            trial repeats, because it had no checkpoint to go on from, counts once.
         target: end when any report reaches this value of the metric.
         plateau: end when the best value has stopped moving.
         max_failures_per_trial: how often a trial that fails by its own fault is tried again,
@@ -59,10 +60,10 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("wall_clock", "total_resource"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
+            if value is not None and not (_is_finite(value) and value > 0):
                 raise SpecError(f"budget.{name}", f"{value!r} is not a positive number")
-        if self.target is not None and not math.isfinite(self.target):
-            raise SpecError("budget.target", f"{self.target!r} can never be reached")
+        if self.target is not None and not _is_finite(self.target):
+            raise SpecError("budget.target", f"{self.target!r} is not a number to be reached")
         for name in ("max_failures_per_trial", "max_losses_per_trial", "max_failures"):
             if getattr(self, name) is not None:
                 _require_count(f"budget.{name}", getattr(self, name), least=0)
@@ -78,8 +79,9 @@ class Budget:
             return f"the wall-clock budget of {self.wall_clock:g} s is used up"
         if self.total_resource is not None and history.spent >= self.total_resource:
             return f"the total resource of {self.total_resource:g} is used up"
-        if self.target is not None and history.best_loss <= self._target_loss(history):
-            return f"{history.metric} has reached the target {self.target:g}"
+        target = self.target
+        if target is not None and history.best_loss <= history.loss({history.metric: target}):
+            return f"{history.metric} has reached the target {target:g}"
         if self.plateau is not None and self._is_flat(self.plateau, history):
             return f"{history.metric} has not improved in {self.plateau.segments} segments"
         return None
@@ -117,15 +119,16 @@ class Budget:
             }
         return data
 
-    def _target_loss(self, history: History) -> float:
-        assert self.target is not None
-        return history.loss({history.metric: self.target})
-
     @staticmethod
     def _is_flat(plateau: Plateau, history: History) -> bool:
         if len(history.trials) < plateau.min_trials:
             return False
         return history.closings_since_best >= plateau.segments
+
+
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _require_count(field: str, value: object, *, least: int) -> None:

@@ -1,6 +1,7 @@
 """Every error a user can meet, grouped by what the caller does about it.
 
-* fix the input: `SpecError`, `ObjectiveError`, `StudyExistsError`, `StudyNotFoundError`, `MissingDependencyError`
+* fix the input: `SpecError`, `ObjectiveError`, `StudyExistsError`, `StudyNotFoundError`,
+  `MissingDependencyError`
 * fix the place: `StorageError`, `ClusterError`
 * reload and go on from the stored state: `StudyConflictError`
 * look at what is stored: `CorruptError`

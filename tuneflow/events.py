@@ -167,9 +167,7 @@ def decode(line: str | bytes) -> Fact:
 
 def _decode(kind: str, data: Mapping[str, Any]) -> Fact:
     if kind == "reported":
-        report = Report(
-            data["resource"], decode_metrics(data["metrics"]), data.get("checkpoint")
-        )
+        report = Report(data["resource"], decode_metrics(data["metrics"]), data.get("checkpoint"))
         return Reported(data["trial"], report)
     if data.get("failure") is not None:
         data = {**data, "failure": Failure(**data["failure"])}

@@ -141,7 +141,8 @@ class History:
         """Return the trial whose newest usable value is best, the earlier one among equals.
 
         A value counts for the parameters that made it: a trial that was cloned into and has
-        reported nothing since has none. Failed trials do not count. None when no trial has a usable value.
+        reported nothing since has none. Failed trials do not count. None when no trial has a
+        usable value.
         """
         candidates = (t for t in self.trials if t.state is not TrialState.FAILED)
         found = min(candidates, key=self.trial_loss, default=None)

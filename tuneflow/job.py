@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -39,7 +39,8 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that is sent to workers."""
-        return {**asdict(self), "env": dict(self.env), "resources": dict(self.resources)}
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**plain, "env": dict(self.env), "resources": dict(self.resources)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Job:

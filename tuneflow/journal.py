@@ -13,10 +13,11 @@ from __future__ import annotations
 import uuid
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tuneflow.errors import CorruptError, StudyConflictError
+from tuneflow.errors import CorruptError, StorageError, StudyConflictError
 from tuneflow.events import Fact, decode, encode
 from tuneflow.jsonio import dumps, loads
 from tuneflow.store import AlreadyExists, Store
@@ -109,12 +110,16 @@ class Journal:
         entries = self._from_snapshots() if self.next_number == 0 else []
         start = self.next_number
         after = entry_path(start - 1) if start else ""
-        paths = self._store.list("journal/", after)
+        listed = self._store.list("journal/", after)
+        paths = [path for path in listed if path.endswith(".jsonl")]
         for path, data in zip(paths, self._store.get_many(paths), strict=True):
             if path != entry_path(self.next_number) or data is None:
                 missing = entry_path(self.next_number)
                 raise CorruptError(f"{self._store.url}/{missing} is missing, but {path} is there")
-            entries.append(Entry.from_bytes(data, f"{self._store.url}/{path}"))
+            entry = Entry.from_bytes(data, f"{self._store.url}/{path}")
+            if entry.number != self.next_number:
+                raise CorruptError(f"{self._store.url}/{path} holds entry {entry.number}")
+            entries.append(entry)
             self._advance(data)
         return entries
 
@@ -137,7 +142,8 @@ class Journal:
         self._advance(data)
         self.commits += 1
         if len(self._unpacked) >= SNAPSHOT_EVERY:
-            self._pack()
+            with suppress(StorageError):  # it is a cache; the next append tries again
+                self._pack()
         return entry
 
     def _advance(self, data: bytes) -> None:
@@ -149,14 +155,11 @@ class Journal:
         self._unpacked = []
 
     def _from_snapshots(self) -> list[Entry]:
-        """Return the entries of the snapshots that are whole; later ones come one by one."""
+        """Return the entries of the snapshots that are whole; the rest come one by one."""
         paths = self._store.list("snapshots/")
         entries: list[Entry] = []
         for path, data in zip(paths, self._store.get_many(paths), strict=True):
-            packed = _unpack(data, path, len(entries))
-            if packed is None:
-                break
-            entries += packed
+            entries += _unpack(data, path, len(entries))
         self.next_number = len(entries)
         return entries
 
@@ -164,14 +167,12 @@ class Journal:
 _SEPARATOR = b"\n"
 
 
-def _unpack(data: bytes | None, path: str, first: int) -> Sequence[Entry] | None:
-    """Return a snapshot's entries, or None when it is not what it should be."""
-    if data is None:
-        return None
+def _unpack(data: bytes | None, path: str, first: int) -> Sequence[Entry]:
+    """Return a snapshot's entries; none when they do not go on from entry ``first``."""
+    parts = (data or b"").removesuffix(b"\n").split(b"\n" + _SEPARATOR)
     try:
-        entries = [Entry.from_bytes(part + b"\n", path) for part in data.split(b"\n\n")]
+        entries = [Entry.from_bytes(part, path) for part in parts]
     except CorruptError:
-        return None
+        return []
     numbers = [entry.number for entry in entries]
-    is_next = numbers == list(range(first, first + len(entries)))
-    return entries if is_next and path == snapshot_path(numbers[-1]) else None
+    return entries if numbers == list(range(first, first + len(entries))) else []

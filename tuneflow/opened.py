@@ -10,8 +10,8 @@ from typing import Any
 from tuneflow.errors import CorruptError, StudyExistsError, StudyNotFoundError
 from tuneflow.events import Fact
 from tuneflow.history import History
-from tuneflow.jsonio import loads
 from tuneflow.journal import Entry, Journal
+from tuneflow.jsonio import loads
 from tuneflow.spec import study_from_json
 from tuneflow.store import AlreadyExists, NotFound, Store
 from tuneflow.study import Study
@@ -93,6 +93,27 @@ class OpenStudy:
     def _note(self, entry: Entry) -> None:
         if entry.round is not None:
             self.round_ends.append(len(self.history.facts))
+
+
+def check_place(study: Study, storage: str, *, probe: bool = False) -> None:
+    """Make sure that a study can be created, or gone on with, in a storage; nothing stays there.
+
+    Args:
+        study: the study.
+        storage: the storage's URL.
+        probe: whether to use the storage; without that only its URL and the name are checked.
+
+    Raises:
+        SpecError: no storage has such a URL, or none can have a study of this name.
+        StorageError: the storage cannot be used.
+        StudyExistsError: there is one of this name with another spec.
+    """
+    root = Store(storage)
+    store = root.child(study.name)
+    if probe:
+        root.probe()
+        if store.exists(SPEC_PATH):
+            _require_same(store, study.to_json())
 
 
 def _load_spec(store: Store) -> dict[str, Any]:

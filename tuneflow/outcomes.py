@@ -26,13 +26,14 @@ def write_outcome(store: Store, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def settle(store: Store, outcome: Outcome) -> Outcome:
+def settle(store: Store, outcome: Outcome, *, is_stored: bool = True) -> Outcome:
     """Return the outcome that counts for a segment that an executor says has ended.
 
     A worker stores its outcome before it says so. A lost segment has nobody to store one, so
     that is done here: from then on a zombie that comes back cannot make it count after all.
     """
-    return write_outcome(store, outcome) if outcome.status == "lost" else outcome
+    is_lost = outcome.status == "lost"
+    return write_outcome(store, outcome) if is_lost or not is_stored else outcome
 
 
 def missing(segment: Segment) -> Outcome:

@@ -9,7 +9,6 @@ fields are the other keys.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -88,14 +87,14 @@ def _checked(cls: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise SpecError("", f"{dict(fields)!r} cannot be written as JSON: {error}") from error
     # As JSON, for which strict mode takes a list for a tuple, but not "3" for 3.
-    checked = _model(cls).model_validate_json(text)
+    model = _MODELS.get(cls) or _MODELS.setdefault(cls, _model_of(cls))
+    checked = model.model_validate_json(text)
     values = ((name, getattr(checked, name)) for name in fields)
     # A whole number stays one where a float is wanted, as it does in Python.
     return {name: fields[name] if fields[name] == value else value for name, value in values}
 
 
-@functools.cache
-def _model(cls: type[Any]) -> type[pydantic.BaseModel]:
+def _model_of(cls: type[Any]) -> type[pydantic.BaseModel]:
     """Return a model of what may be given to a dataclass, from its annotations."""
     hints = get_type_hints(cls)
     given = {
@@ -107,6 +106,9 @@ def _model(cls: type[Any]) -> type[pydantic.BaseModel]:
     make_model: Any = pydantic.create_model
     model: type[pydantic.BaseModel] = make_model(cls.__name__, __config__=config, **given)
     return model
+
+
+_MODELS: dict[type[Any], type[pydantic.BaseModel]] = {}
 
 
 def _is_needed(field: dataclasses.Field[Any]) -> bool:

@@ -7,6 +7,7 @@ writes the same bytes: a retried task, a twin, or another orchestrator.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tuneflow.events import Elapsed, Opened
@@ -14,9 +15,9 @@ from tuneflow.executors.base import Ended, Executor
 from tuneflow.history import History
 from tuneflow.interrupt import Interrupts
 from tuneflow.opened import OpenStudy
-from tuneflow.outcomes import missing, read_outcome, write_outcome
+from tuneflow.outcomes import missing, read_outcome, settle, write_outcome
 from tuneflow.stream import Observer
-from tuneflow.study import decide, record_outcome
+from tuneflow.study import decide, halting, record_outcome
 from tuneflow.trial import Outcome, Segment, outcome_path
 
 
@@ -67,13 +68,14 @@ def drive(
     """
     interrupts = interrupts or Interrupts()
     history = opened.history
+    segments = _unfinished(opened)
     while True:
         if history.running:
-            _run(opened, executor, list(history.open_segments()), interrupts)
+            _run(opened, executor, segments, interrupts)
         elif history.state == "finished" and not retry_failed:
             return
         first = len(history.facts)
-        open_round(opened, opened.rounds, retry_failed=retry_failed)
+        segments = list(open_round(opened, opened.rounds, retry_failed=retry_failed).segments)
         retry_failed = False
         if observe is not None:
             observe(history, history.facts[first:])
@@ -86,7 +88,8 @@ def _decide(opened: OpenStudy, number: int, retry_failed: bool) -> None:
     history = opened.history
     first = len(history.facts)
     if retry_failed or history.halted is not None:
-        history.append(Opened(history.epoch + 1, retry_failed=True))
+        again = retry_failed or halting(opened.study, history) is not None
+        history.append(Opened(history.epoch + 1, again))
     _take_in(opened)
     decide(opened.study, history)
     facts = history.facts[first:]
@@ -97,11 +100,12 @@ def _decide(opened: OpenStudy, number: int, retry_failed: bool) -> None:
 def _run(
     opened: OpenStudy, executor: Executor, segments: list[Segment], interrupts: Interrupts
 ) -> None:
-    """Run the segments of a round, as many at once as the executor has slots."""
+    """Run the segments of a round, as many at once as there are slots."""
+    most = opened.study.max_concurrent or math.inf
     waiting = segments[::-1]
     running = 0
     while waiting or running:
-        while waiting and running < executor.slots:
+        while waiting and running < min(executor.slots, most):
             executor.submit(waiting.pop())
             running += 1
         with interrupts.allowed():
@@ -109,8 +113,14 @@ def _run(
         for message in messages:
             if isinstance(message, Ended):
                 running -= 1
-                if message.outcome.status == "lost":
-                    write_outcome(opened.store, message.outcome)
+                settle(opened.store, message.outcome, is_stored=executor.stores_outcomes)
+
+
+def _unfinished(opened: OpenStudy) -> list[Segment]:
+    """Return the segments of the open round that have no outcome yet."""
+    segments = list(opened.history.open_segments())
+    stored = opened.store.get_many([outcome_path(*segment.key) for segment in segments])
+    return [s for s, data in zip(segments, stored, strict=True) if data is None]
 
 
 def _take_in(opened: OpenStudy) -> None:
@@ -136,8 +146,11 @@ def _outcomes(opened: OpenStudy, segments: list[Segment]) -> list[Outcome]:
 
 def _elapsed(history: History, outcomes: list[Outcome]) -> float:
     """Return the seconds spent: rounds follow one another, whatever lies between them."""
-    began = min(outcome.started for outcome in outcomes)
-    return round(history.elapsed + max(outcome.ended for outcome in outcomes) - began, 3)
+    timed = [outcome for outcome in outcomes if outcome.ended]
+    if not timed:
+        return history.elapsed
+    began = min(outcome.started for outcome in timed)
+    return round(history.elapsed + max(outcome.ended for outcome in timed) - began, 3)
 
 
 def _round(opened: OpenStudy, number: int) -> Round:

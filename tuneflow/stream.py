@@ -7,6 +7,7 @@ not happened.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ from tuneflow.history import History
 from tuneflow.interrupt import Interrupts
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import settle
-from tuneflow.study import decide, record_outcome, record_report
+from tuneflow.study import decide, halting, record_outcome, record_report
 
 Observer: TypeAlias = Callable[[History, Sequence[Fact]], None]
 """Called after each commit with the history and the new facts; for views and trackers."""
@@ -68,7 +69,8 @@ class _Driver:
         if history.state == "finished" and not retry_failed:
             return
         open_segments = list(history.open_segments())
-        history.append(Opened(history.epoch + 1, retry_failed or history.halted is not None))
+        again = retry_failed or (history.halted is not None and self._must_retry())
+        history.append(Opened(history.epoch + 1, again))
         self._turn([], [history.facts[-1]])
         for segment in open_segments:
             self._executor.submit(segment)
@@ -83,6 +85,10 @@ class _Driver:
             self._halt()
             raise
 
+    def _must_retry(self) -> bool:
+        """Whether it was the failed trials that halted the study, and not an interruption."""
+        return halting(self._study, self._history) is not None
+
     def _is_over(self) -> bool:
         return self._history.state in ("finished", "halted")
 
@@ -91,16 +97,25 @@ class _Driver:
         first = len(self._history.facts) - len(known)
         for message in messages:
             self._record(message)
-        if self._study.budget.wall_clock is not None:
-            self._history.append(Elapsed(round(self._executor.now() - self._began, 3)))
+        self._note_time(is_news=len(self._history.facts) > first)
         decisions = decide(self._study, self._history, self._executor.slots)
         facts = self._history.facts[first:]
-        if all(isinstance(fact, Elapsed) for fact in facts):
+        if not facts:
             return
         self._opened.commit(facts)
         self._act(decisions)
         if self._observe is not None:
             self._observe(self._history, facts)
+
+    def _note_time(self, *, is_news: bool) -> None:
+        """Append the seconds spent when there is something to say them with, or they are over."""
+        wall_clock = self._study.budget.wall_clock
+        if wall_clock is None:
+            return
+        # Rounded up, so that a wait until the end of the budget ends it.
+        elapsed = math.ceil((self._executor.now() - self._began) * 1000) / 1000
+        if is_news or elapsed >= wall_clock:
+            self._history.append(Elapsed(elapsed))
 
     def _record(self, message: Message) -> None:
         if isinstance(message, Ended):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from tuneflow.budget import Budget
@@ -21,6 +22,9 @@ from tuneflow.schedulers.base import Clone, Decision, Resume, Scheduler, Start, 
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
 from tuneflow.trial import Failure, Mode, Outcome, Report, Resource, Trial, TrialState
+
+_HOPELESS = 20
+"""So many failures and no report end a study that has no limit on trials or time."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Study:
         seed: every random choice of the study follows from it. Default 0.
         round_size: None streams: decisions are made as reports arrive. A number, or "all",
             makes rounds: at most that many segments, and a barrier after them.
-        max_concurrent: how many segments may run at once, or None. Default None.
+        max_concurrent: how many segments may run at once, or None. A round may be larger.
+            Default None.
         budget: when the study ends early.
         resources: what one trial occupies: ``cpu``, ``gpu`` (fractions too), ``memory``.
     """
@@ -71,11 +76,11 @@ class Study:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise SpecError(name, f"{value!r} is not a whole number of 1 or more")
         self.searcher.check(self.space)
+        self.scheduler.check(self.space)
         self._check_end()
 
     def _check_end(self) -> None:
-        known = self.trial_limit is not None or self.searcher.trials(self.space) is not None
-        if known or (self.budget.ends and self.round_size != "all"):
+        if self.is_bounded or (self.budget.ends and self.round_size != "all"):
             return
         raise SpecError(
             "trials",
@@ -83,7 +88,12 @@ class Study:
             "give a number of trials, or a budget of wall_clock or total_resource",
         )
 
-    @property
+    @cached_property
+    def is_bounded(self) -> bool:
+        """Whether there is an end to the number of trials."""
+        return self.trial_limit is not None or self.searcher.trials(self.space) is not None
+
+    @cached_property
     def trial_limit(self) -> int | None:
         """How many trials there may be; None when only the searcher or the budget knows."""
         if self.trials is None and self.searcher.trials(self.space) is None:
@@ -135,9 +145,9 @@ def decide(study: Study, history: History, slots: float = math.inf) -> list[Fact
 
 
 def _decide(study: Study, history: History, slots: float) -> None:
-    halting = study.budget.halting(history)
-    if halting is not None:
-        history.append(Halted(halting))
+    reason = halting(study, history)
+    if reason is not None:
+        history.append(Halted(reason))
         return
     ending = study.budget.ending(history)
     if ending is not None:
@@ -146,9 +156,24 @@ def _decide(study: Study, history: History, slots: float) -> None:
     _allocate(study, history, min(slots, _room(study)))
 
 
+def halting(study: Study, history: History) -> str | None:
+    """Return why the study must wait for its user, or None."""
+    reason = study.budget.halting(history)
+    if reason is None and _is_hopeless(study, history):
+        reason = f"the first {len(history.trials)} trials failed, and nothing else ends the study"
+    return reason
+
+
+def _is_hopeless(study: Study, history: History) -> bool:
+    """Whether trials would fail for ever, as none spends what the study is limited by."""
+    if study.is_bounded or study.budget.wall_clock is not None or history.spent:
+        return False
+    return history.failed_since_opened >= _HOPELESS
+
+
 def _room(study: Study) -> float:
-    sizes = (study.max_concurrent, study.round_size)
-    return min((size for size in sizes if isinstance(size, int)), default=math.inf)
+    size = study.round_size if study.in_rounds else study.max_concurrent
+    return size if isinstance(size, int) else math.inf
 
 
 def _finish(history: History, reason: str) -> None:
@@ -160,6 +185,7 @@ def _finish(history: History, reason: str) -> None:
 
 def _allocate(study: Study, history: History, slots: float) -> None:
     """Ask for decisions and carry them out until the slots are full or there are no more."""
+    reason = None
     while True:
         decision = _next(study, history)
         if decision is None:
@@ -169,20 +195,19 @@ def _allocate(study: Study, history: History, slots: float) -> None:
         elif len(history.running) >= slots:
             return
         elif not _launch(study, history, decision):
+            reason = f"the total resource has too little left: {history.spent:g} units are spent"
             break
     if not history.running:
-        _finish(history, _all_done(history))
-
-
-def _all_done(history: History) -> str:
-    return history.exhausted or "there is nothing left to run"
+        _finish(history, reason or history.exhausted or "there is nothing left to run")
 
 
 def _next(study: Study, history: History) -> Decision | None:
-    """Return the next decision: retries come before what the scheduler wants."""
-    for trial in history.retries.values():
+    """Return the next decision: stops need no slot, then come retries, then launches."""
+    decision = study.scheduler.next(history)
+    if history.retries and not isinstance(decision, Stop):
+        trial = next(iter(history.retries.values()))
         return Resume(trial.number, trial.until)
-    return study.scheduler.next(history)
+    return decision
 
 
 def _launch(study: Study, history: History, decision: Start | Resume | Clone) -> bool:
@@ -276,13 +301,18 @@ def record_outcome(study: Study, history: History, outcome: Outcome) -> None:
         return
     for report in outcome.reports:
         record_report(history, outcome.trial, outcome.segment, report)
-    status, failure = outcome.status, outcome.failure
-    if status == "completed" and history.trial_loss(trial) == math.inf:
-        status, failure = "failed", _unusable(history, trial)
-        history.append(Closed(trial.number, status, failure))
+    if _is_at_end(history, trial, outcome) and history.trial_loss(trial) == math.inf:
+        history.append(Closed(trial.number, "failed", _unusable(history, trial)))
         return
-    retry = trial.stopping is None and _is_retried(study.budget, trial, status)
-    history.append(Closed(trial.number, status, _without_traceback(failure), retry))
+    retry = trial.stopping is None and _is_retried(study.budget, trial, outcome.status)
+    failure = _without_traceback(outcome.failure)
+    history.append(Closed(trial.number, outcome.status, failure, retry))
+
+
+def _is_at_end(history: History, trial: Trial, outcome: Outcome) -> bool:
+    limit = history.max_resource
+    is_at_maximum = limit is not None and trial.resource >= limit
+    return outcome.status == "completed" or (outcome.status == "paused" and is_at_maximum)
 
 
 def _unusable(history: History, trial: Trial) -> Failure:

@@ -39,24 +39,36 @@ class StudyFile:
     folder: Path
 
 
-def load_study_file(path: Path, settings: Iterable[str] = ()) -> StudyFile:
+def load_study_file(
+    path: Path, settings: Iterable[str] = (), executor: str | None = None
+) -> StudyFile:
     """Read a study file.
 
     Args:
         path: the file.
         settings: what to change in it, each as ``scheduler.max_resource=27``; the value is YAML.
+        executor: type of the executor to use, with the file's settings if it is the file's type.
 
     Raises:
         SpecError: names the field, the value and the fix.
     """
     data = _read(path)
+    choose_executor(data, executor)
     for setting in settings:
         assign(data, setting)
     check_keys(data, (*STUDY_KEYS, *PLACE_KEYS))
     folder = path.resolve().parent
     data.setdefault("name", folder.name if path.stem == "study" else path.stem)
     study = study_from_json({key: data[key] for key in STUDY_KEYS if key in data})
-    return StudyFile(study, _storage(data.get("storage"), folder), _executor(data), folder)
+    return StudyFile(study, _storage(data.get("storage"), folder), executor_of(data), folder)
+
+
+def choose_executor(data: dict[str, Any], name: str | None) -> None:
+    """Make ``data["executor"]`` one of this type; it keeps its settings if it is one already."""
+    given = data.get("executor")
+    kind = given.get("type") if isinstance(given, Mapping) else given
+    if name is not None and name != kind:
+        data["executor"] = {"type": name}
 
 
 def assign(data: dict[str, Any], setting: str) -> None:
@@ -143,7 +155,8 @@ def _storage(given: Any, folder: Path) -> str | None:
     return str(folder / Path(given).expanduser())
 
 
-def _executor(data: Mapping[str, Any]) -> Mapping[str, Any]:
+def executor_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``data["executor"]`` as a mapping; inline when there is none."""
     given = data.get("executor") or "inline"
     if isinstance(given, str):
         return {"type": given}

@@ -196,7 +196,7 @@ class Outcome:
                 failure=Failure(**failure) if failure else None,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise CorruptError(f"an outcome object does not have the right form: {error}") from error
+            raise CorruptError(f"an outcome does not have the right form: {error}") from error
 
 
 def outcome_path(trial: int, segment: int) -> str:

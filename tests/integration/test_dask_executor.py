@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
-from distributed import Client, default_client
+from distributed import Client, Security, default_client
 
 from tuneflow.errors import ClusterError, ObjectiveError
 from tuneflow.executors.base import Ended, Progress
@@ -74,9 +74,9 @@ def process(*command, **options):
 
 
 @contextmanager
-def scheduler(tmp_path):
+def scheduler(tmp_path, *more):
     """The address of a `dask scheduler` in a process of its own, and the process."""
-    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", *more)
     listing = tmp_path / "scheduler.json"
     command = ("-m", "distributed.cli.dask_scheduler", *options, "--scheduler-file", str(listing))
     with process(*command, stderr=subprocess.DEVNULL) as started:
@@ -84,11 +84,11 @@ def scheduler(tmp_path):
         yield text.split('"address": "', 1)[1].split('"', 1)[0], started
 
 
-def worker(address, *options):
+def worker(address, *options, env=None):
     """A `dask worker` in a process of its own."""
     fixed = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", *options)
     command = ("-m", "distributed.cli.dask_worker", address, *fixed)
-    return process(*command, stderr=subprocess.DEVNULL)
+    return process(*command, stderr=subprocess.DEVNULL, env=env)
 
 
 @pytest.fixture
@@ -227,15 +227,30 @@ class TestRunning:
             assert executor.wait(0.2) == []
         assert len(notes.read_text().splitlines()) == 1
 
-    def test_a_continued_trial_goes_back_to_the_worker_that_ran_it(self, job):
-        with opened(job, quick()) as executor:
-            first = run(executor, [Segment(n, 0, {"x": n}, until=1) for n in range(4)])
-            paused = outcomes(first)
+    def test_a_continued_trial_goes_back_to_the_worker_that_keeps_it(self, job, notes):
+        def train(config):
+            note(notes, config["x"])
+            for step in range(3):
+                yield {"loss": 1 / (1 + step)}
+
+        with opened(job, train) as executor:
+            first = [Segment(n, 0, {"x": n}, until=1) for n in range(4)]
+            paused = outcomes(run(executor, first))
             assert {outcome.status for outcome in paused} == {"paused"}
             for outcome in paused:
-                again = Segment(outcome.trial, 1, {"x": 9}, until=2)
+                again = Segment(outcome.trial, 1, {"x": outcome.trial}, until=2)
                 (second,) = outcomes(run(executor, [again]))
                 assert second.worker == outcome.worker
+                assert second.reports[-1].resource == 2
+        assert sorted(notes.read_text().split()) == ["0", "1", "2", "3"]
+
+    def test_a_storage_that_fails_on_the_worker_loses_the_segment(self, tmp_path):
+        (tmp_path / "study").write_text("a file where the study's folder should be")
+        job = Job(storage=(tmp_path / "study").as_uri(), metric="loss")
+        with opened(job, quick(), workers=1) as executor:
+            (outcome,) = outcomes(run(executor, segments(1)))
+        assert outcome.status == "lost"
+        assert "its worker could not run it: StorageError" in outcome.failure.message
 
     def test_an_objective_that_cannot_be_loaded_fails_its_segments_with_a_sentence(self, job):
         class Broken:
@@ -357,28 +372,21 @@ class TestDeaths:
             executor.submit(Segment(0, 0, {}))
             follow(executor, progress())
             os.kill(int(notes.read_text()), signal.SIGKILL)
-            until(lambda: len(notes.read_text().splitlines()) == 2)
+            follow(executor, progress())
             gate.touch()
             (outcome,) = outcomes(follow(executor, ends()))
         assert outcome.status == "completed"
+        assert len(notes.read_text().splitlines()) == 2
 
-    def test_a_stop_follows_a_segment_to_its_next_worker(self, job, notes):
-        def train(config):
-            while True:
-                note(notes, os.getpid())
-                yield {"loss": 1.0}
-                if len(set(notes.read_text().split())) == 1:
-                    os.kill(os.getpid(), signal.SIGSTOP)
-
-        with opened(job, train) as executor:
+    def test_a_stop_follows_a_segment_to_its_next_worker(self, job, gate, notes):
+        with opened(job, waiting(gate, notes)) as executor:
             executor.submit(Segment(0, 0, {}))
             follow(executor, progress())
-            pid = int(notes.read_text().split()[0])
-            until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
             executor.cancel(0, 0)
-            os.kill(pid, signal.SIGKILL)
+            os.kill(int(notes.read_text()), signal.SIGKILL)
             (outcome,) = outcomes(follow(executor, ends()))
         assert outcome.status == "stopped"
+        assert len(set(notes.read_text().split())) == 2
 
 
 class TestData:
@@ -414,6 +422,65 @@ sys.meta_path.insert(0, Blocker())
 """
 
 
+class TestIsolation:
+    def test_a_trial_in_a_process_of_its_own_may_crash_without_harm(self, job, notes):
+        def train(config):
+            note(notes, os.getpid())
+            if config["x"] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield {"loss": 1.0}
+
+        with opened(job, train, isolation="process") as executor:
+            family = {child.pid for child in psutil.Process().children(recursive=True)}
+            ended = {outcome.trial: outcome for outcome in outcomes(run(executor, segments(3)))}
+            still = {child.pid for child in psutil.Process().children(recursive=True)}
+        assert [ended[number].status for number in range(3)] == ["failed", "completed", "completed"]
+        assert ended[0].failure.kind == "signal"
+        assert not family & {int(pid) for pid in notes.read_text().split()}
+        assert family <= still
+
+    def test_a_timeout_ends_it_wherever_it_is(self, job, gate, notes):
+        settings = {"isolation": "process", "timeout": 0.5, "workers": 1}
+        with opened(job, waiting(gate, notes), **settings) as executor:
+            (outcome,) = outcomes(run(executor, segments(1)))
+        assert (outcome.status, outcome.failure.kind) == ("failed", "timeout")
+        assert [report.resource for report in outcome.reports] == [1]
+
+    def test_each_trial_sees_only_the_devices_that_it_was_lent(self, job, tmp_path, notes, gate):
+        def train(config):
+            note(notes, os.environ["CUDA_VISIBLE_DEVICES"])
+            yield {"loss": 1.0}
+            while not gate.exists():
+                time.sleep(0.01)
+
+        options = ("--resources", "GPU=3", "--nthreads", "3")
+        env = {**os.environ, "CUDA_VISIBLE_DEVICES": "4,5,6"}
+        settings = {"isolation": "process", "resources": {"gpu": 1}}
+        with (
+            scheduler(tmp_path) as (address, _),
+            worker(address, *options, env=env),
+            opened(job, train, address=address, **settings) as executor,
+        ):
+            assert executor.slots == 3
+            for segment in segments(3):
+                executor.submit(segment)
+            follow(executor, progress(3))
+            gate.touch()
+            follow(executor, ends(3))
+        assert sorted(notes.read_text().split()) == ["4", "5", "6"]
+
+    def test_local_workers_share_the_devices_of_the_machine(self, job, notes, monkeypatch):
+        def train(config):
+            note(notes, os.environ["CUDA_VISIBLE_DEVICES"])
+            yield {"loss": 1.0}
+
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        with opened(job, train, resources={"gpu": 0.5}, threads_per_worker=2) as executor:
+            assert executor.slots == 4
+            run(executor, segments(8))
+        assert set(notes.read_text().split()) == {"0", "1"}
+
+
 class TestClusters:
     def test_segments_run_on_a_cluster_that_is_left_running(self, job, cluster):
         for _ in range(2):
@@ -426,6 +493,25 @@ class TestClusters:
             with opened(job, quick(), address=client) as executor:
                 run(executor, segments(1))
             assert client.submit(int, "7").result() == 7
+
+    def test_a_cluster_that_wants_certificates_gets_them(self, job, tmp_path):
+        pytest.importorskip("cryptography")
+        security = Security.temporary()
+        files = {"ca": security.tls_ca_file, "cert": security.tls_client_cert}
+        files["key"] = security.tls_client_key
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        ca, cert, key = (str(tmp_path / name) for name in files)
+        tls = ("--tls-ca-file", ca, "--tls-cert", cert, "--tls-key", key, "--protocol", "tls")
+        given = {"tls_ca_file": ca, "tls_cert_file": cert, "tls_key_file": key}
+        with (
+            scheduler(tmp_path, *tls) as (address, _),
+            worker(address, *tls),
+            opened(job, quick(), address=address, **given) as executor,
+        ):
+            (outcome,) = outcomes(run(executor, segments(1)))
+        assert address.startswith("tls://")
+        assert outcome.status == "completed"
 
     def test_the_executor_never_becomes_dask_s_default_client(self, job):
         with opened(job, quick(), workers=1), pytest.raises(ValueError, match="No client"):
@@ -445,8 +531,10 @@ class TestClusters:
         script.write_text(
             "from tuneflow.errors import ClusterError\n"
             "from tuneflow.executors.dask import DaskExecutor\n"
+            "from tuneflow.worker import Job\n"
             "try:\n"
-            "    DaskExecutor('tcp://127.0.0.1:9', connect_timeout=0.5).open(None, None)\n"
+            "    executor = DaskExecutor('tcp://127.0.0.1:9', connect_timeout=0.5)\n"
+            "    executor.open(Job('memory://', 'loss'), None)\n"
             "except ClusterError as error:\n"
             "    print(error)\n"
         )
@@ -507,7 +595,7 @@ class TestClusters:
         [
             (
                 WITHOUT_TUNEFLOW,
-                r"cannot run tuneflow.*No module named 'tuneflow'.*: pip install 'tuneflow\[dask\]==",
+                r"cannot run tuneflow.*No module named 'tuneflow'.*: pip install 'tuneflow",
             ),
             (
                 "import platform; platform.python_version_tuple = lambda: ('3', '1', '0')",
@@ -568,6 +656,13 @@ except KeyboardInterrupt:
 """
 
 
+def is_alive(process):
+    """Whether a process runs; one that ended and was not waited for does not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 class TestCtrlC:
     """The driver's script has no ``if __name__ == "__main__"``: workers must not run it again."""
 
@@ -588,9 +683,24 @@ class TestCtrlC:
         assert driver.returncode == 130
         assert out == "stopped\n"
         assert noise == ""
-        assert [child for child in family if child.is_running()] == []
+        psutil.wait_procs(family, timeout=PATIENCE)
+        assert [child for child in family if is_alive(child)] == []
+
+    def test_it_may_come_while_the_workers_start(self, tmp_path, job):
+        script = tmp_path / "driver.py"
+        script.write_text(DRIVER)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with process(str(script), job.storage, **pipes) as driver:
+            started = psutil.Process(driver.pid)
+            # The resource tracker of multiprocessing comes first.
+            family = until(lambda: [*started.children()] if len(started.children()) > 1 else None)
+            os.killpg(driver.pid, signal.SIGINT)
+            out, noise = driver.communicate(timeout=PATIENCE)
+            assert (driver.returncode, out, noise) == (130, "stopped\n", "")
+            until(lambda: not any(map(is_alive, family)))
 
     def test_workers_end_with_a_driver_that_is_killed(self, driver):
-        workers = [int(pid) for pid in driver.stdout.readline().split()]
+        assert driver.stdout.readline()
+        family = psutil.Process(driver.pid).children(recursive=True)
         driver.kill()
-        until(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+        until(lambda: not any(map(is_alive, family)))

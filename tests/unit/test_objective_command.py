@@ -121,7 +121,7 @@ def test_arguments_and_environment_are_templates(opened):
         "command": [
             sys.executable,
             "-c",
-            "import json, os, sys; print(sys.argv[1:], os.environ['OPT']); print('{{\"loss\": 1}}')",
+            "import os, sys; print(sys.argv[1:], os.environ['OPT']); print('{{\"loss\": 1}}')",
             "--lr={lr}",
             "{opt.name}",
             "{lr:.3f}",
@@ -205,23 +205,23 @@ def test_how_it_died_is_said_with_its_last_lines(opened, text, kind, message):
 
 
 def test_a_program_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(ObjectiveError, match="cannot start 'no-such-program' in .*: No such file"):
+    with pytest.raises(ObjectiveError, match=r"cannot start 'no-such-program' in .*: No such file"):
         load({"command": ["no-such-program"]}).open(context(tmp_path))
 
 
 def test_a_parameter_that_this_configuration_lacks_is_said(tmp_path):
     objective = load({"command": ["echo", "{momentum}"]})
-    with pytest.raises(ObjectiveError, match="uses {momentum}, which this configuration has not"):
+    with pytest.raises(
+        ObjectiveError, match=r"uses \{momentum\}, which this configuration has not"
+    ):
         objective.open(context(tmp_path))
 
 
-def test_closing_sends_sigterm_first(opened, tmp_path):
-    ready = tmp_path / "ready"
+def test_closing_sends_sigterm_first(opened):
     stream = opened(
-        sh(f"trap 'echo caught; exit 0' TERM; echo '{{\"loss\": 1}}'; while :; do sleep 0.05; done")
+        sh("trap 'echo caught; exit 0' TERM; echo '{\"loss\": 1}'; while :; do sleep 0.05; done")
     )
     pull(stream)
-    assert not ready.exists()
     stream.close(10)
     assert "caught" in stream._context.log.getvalue().decode()
 
@@ -230,11 +230,11 @@ def test_closing_kills_what_ignores_sigterm_and_all_it_started(opened):
     stream = opened(
         sh(
             "trap '' TERM; sleep 60 & "
-            'echo "{\\"loss\\": 1, \\"shell\\": $$, \\"helper\\": $!}"; '
+            'echo "{\\"loss\\": $$, \\"helper\\": $!}"; '
             "while :; do sleep 1; done"
         )
     )
-    pids = [int(pull(stream).metrics[name]) for name in ("shell",)]
+    pids = [int(pid) for pid in pull(stream).metrics.values()]
     began = time.monotonic()
     stream.close(0.3)
     assert 0.3 <= time.monotonic() - began < 10
@@ -294,7 +294,7 @@ def test_a_report_that_cannot_be_right_fails_the_trial(opened, line, message):
 
 def test_the_whole_checkpoint_directory_may_be_a_checkpoint(opened):
     stream = opened(
-        sh("echo x > $TUNEFLOW_CHECKPOINT_DIR/f; echo '{\"loss\": 1, \"checkpoint\": \".\"}'")
+        sh('echo x > $TUNEFLOW_CHECKPOINT_DIR/f; echo \'{"loss": 1, "checkpoint": "."}\'')
     )
     (only,), failure = pull_all(stream)
     assert failure is None

@@ -35,7 +35,9 @@ def opened(request, tmp_path):
         stream.close(5)
 
 
-@pytest.mark.parametrize("value", [0.25, {"loss": 0.25}, np.float32(0.25), {"loss": np.array(0.25)}])
+@pytest.mark.parametrize(
+    "value", [0.25, {"loss": 0.25}, np.float32(0.25), {"loss": np.array(0.25)}]
+)
 def test_a_returned_value_is_the_one_report(opened, value):
     reports, failure = pull_all(opened(lambda config: value))
     assert failure is None
@@ -70,7 +72,10 @@ def test_a_generator_reports_what_it_yields_and_returns(opened):
 def test_a_generator_yields_metrics_with_a_checkpoint_writer(opened):
     def train(config):
         for epoch in (1, 2):
-            yield {"loss": epoch}, lambda directory, e=epoch: (directory / "state").write_text(str(e))
+            yield (
+                {"loss": epoch},
+                lambda directory, e=epoch: (directory / "state").write_text(str(e)),
+            )
 
     stream = opened(train)
     assert (pull(stream).checkpoint / "state").read_text() == "1"
@@ -304,7 +309,7 @@ def test_closing_raises_trial_stopped_past_except_exception(opened, tmp_path):
             while True:
                 try:
                     report(loss=1)
-                except Exception:
+                except Exception:  # noqa: BLE001 - it is what must not catch
                     ending.write_text("swallowed")
         except TrialStopped:
             ending.write_text("stopped")

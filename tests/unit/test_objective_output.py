@@ -1,5 +1,7 @@
 """What trials print goes to their own logs, and scratch files do not pile up."""
 
+# ruff: noqa: T201 - trials under test print
+
 from __future__ import annotations
 
 import io
@@ -142,6 +144,7 @@ def scratch_of(end):
         capture_output=True,
         text=True,
         env=environ_with_repository(),
+        check=False,
     )
     return Path(done.stdout.strip())
 
@@ -167,6 +170,7 @@ def test_a_fork_does_not_remove_its_parents_scratch_directory():
         capture_output=True,
         text=True,
         env=environ_with_repository(),
+        check=True,
     )
     assert done.stdout.splitlines()[-1] == "True"
 

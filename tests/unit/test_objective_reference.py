@@ -39,7 +39,8 @@ def test_a_function_is_found_in_a_file_beside_the_study(folder):
     write(
         folder,
         "mine.py",
-        "from sibling_of_mine import FACTOR\ndef train(config):\n    return FACTOR * config['lr']\n",
+        "from sibling_of_mine import FACTOR\n"
+        "def train(config):\n    return FACTOR * config['lr']\n",
     )
     assert load("mine.py:train", folder).function({"lr": 2}) == 4
 
@@ -56,7 +57,9 @@ def test_a_function_is_found_in_a_module_and_in_a_class(folder):
 
 def test_a_mapping_adds_environment_and_timeout(folder):
     write(folder, "mine2.py", "def train(config): return 1\n")
-    objective = load({"function": "mine2.py:train", "env": {"A": 1}, "timeout": 5, "cwd": "."}, folder)
+    objective = load(
+        {"function": "mine2.py:train", "env": {"A": 1}, "timeout": 5, "cwd": "."}, folder
+    )
     assert (objective.env, objective.timeout, objective.name) == ({"A": "1"}, 5, "train")
 
 

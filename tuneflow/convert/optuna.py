@@ -95,11 +95,14 @@ def quiet() -> Iterator[None]:
 
 
 def frozen_trials(
-    study: Study, history: History, outcomes: Iterable[Outcome] = ()
+    study: Study,
+    history: History,
+    outcomes: Iterable[Outcome] = (),
+    trials: Iterable[Trial] | None = None,
 ) -> list[FrozenTrial]:
-    """Return the trials in Optuna's form, by number; see `to_optuna`."""
+    """Return trials in Optuna's form, all of them by default; see `to_optuna`."""
     maker = _Maker(study, history, outcomes)
-    return [maker.make(trial) for trial in history.trials]
+    return [maker.make(trial) for trial in (history.trials if trials is None else trials)]
 
 
 class _Maker:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tuneflow.convert.rows import METRICS, PARAMS, columns, rows
 from tuneflow.errors import MissingDependencyError, StorageError
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 def write_csv(study: Study, history: History, path: Path | str) -> None:
     """Write the rows as CSV, with a header; lists and mappings are written as JSON."""
-    table = rows(study, history)
     with _target(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns(table))
-        writer.writeheader()
-        for row in table:
-            writer.writerow({name: _cell(value) for name, value in row.items()})
+        write_rows(rows(study, history), file)
+
+
+def write_rows(table: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    """Write rows as CSV to an open file."""
+    writer = csv.DictWriter(file, columns(table), lineterminator="\n")
+    writer.writeheader()
+    for row in table:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
 
 
 def _cell(value: Any) -> Any:
@@ -66,7 +71,7 @@ def write_parquet(study: Study, history: History, path: Path | str) -> None:
 
 
 def _has_one_type(column: pd.Series[Any]) -> bool:
-    kinds = {type(value) for value in column if value is not None}
+    kinds = {type(value) for value in column.dropna()}
     return (len(kinds) <= 1 and not kinds & {list, dict}) or kinds <= {int, float}
 
 

@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from tuneflow.trial import Outcome, Report, Segment
 
@@ -68,6 +68,9 @@ class Executor(ABC):
     An executor may be entered as a context manager: leaving it closes it, and abandons what runs
     when an exception is the reason.
     """
+
+    stores_outcomes: ClassVar[bool] = True
+    """Whether a segment's outcome is in the store when its `Ended` is said."""
 
     @abstractmethod
     def open(self, job: Job, objective: Objective) -> None:

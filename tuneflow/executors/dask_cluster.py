@@ -6,11 +6,13 @@ Everything that can be wrong with a cluster becomes one sentence here, a `Cluste
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 from distributed import Client, Nanny, Scheduler, Security, SpecCluster
@@ -19,6 +21,9 @@ from tuneflow.errors import ClusterError
 from tuneflow.executors import dask_worker
 from tuneflow.executors.devices import VARIABLE, share, visible_devices
 from tuneflow.executors.placement import Place, Request
+
+_CLOSING = 5.0
+"""Seconds that workers have to end before they are killed."""
 
 
 class LocalNanny(Nanny):
@@ -31,6 +36,8 @@ class LocalNanny(Nanny):
 
     async def instantiate(self) -> Any:
         """Start the worker's process."""
+        # A process inherits this: until its preload ignores Ctrl-C, nothing else does.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with _main_module.hidden():
             return await super().instantiate()
 
@@ -96,12 +103,27 @@ def start_local(workers: int, threads: int, request: Request) -> SpecCluster:
             "dashboard_address": "127.0.0.1:0",
         },
     }
+    # Starting it also unblocks Ctrl-C, in a thread whose mask the first worker would inherit.
+    resource_tracker.ensure_running()
     try:
-        return SpecCluster(
-            workers=specs, scheduler=scheduler, name="tuneflow", silence_logs=logging.CRITICAL
+        return _uninterrupted(
+            lambda: SpecCluster(
+                workers=specs, scheduler=scheduler, name="tuneflow", silence_logs=logging.CRITICAL
+            )
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"no Dask workers could be started on this machine: {error}") from error
+
+
+def _uninterrupted(start: Callable[[], SpecCluster]) -> SpecCluster:
+    """Start a cluster to its end even if Ctrl-C comes, and close it then: half a one cannot be."""
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(start)
+        try:
+            return starting.result()
+        except KeyboardInterrupt:
+            starting.result().close(timeout=_CLOSING)
+            raise
 
 
 def _options(workers: int, threads: int, devices: Sequence[str], gpu: float) -> dict[str, Any]:

@@ -55,19 +55,7 @@ class Settled:
     future: Future[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerJoined:
-    """The cluster has a new worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLeft:
-    """The cluster lost a worker."""
-
-    address: str
-
-
-Event: TypeAlias = Heard | Settled | WorkerJoined | WorkerLeft
+Event: TypeAlias = Heard | Settled
 
 
 def stopped(segment: Segment) -> Outcome:
@@ -82,7 +70,7 @@ def lost(segment: Segment, why: str) -> Outcome:
 
 def died(segment: Segment, deaths: int) -> Outcome:
     """Return the outcome of a segment whose workers went away each time."""
-    return lost(segment, f"{deaths} workers went away while they ran it")
+    return lost(segment, f"{deaths} workers went away with it")
 
 
 def raised(segment: Segment, error: BaseException | None) -> Outcome:

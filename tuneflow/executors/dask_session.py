@@ -6,8 +6,11 @@ after they were made. The future of a task only tells that no more will come.
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 import uuid
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +25,6 @@ from tuneflow.executors.dask_flight import (
     Flight,
     Heard,
     Settled,
-    WorkerJoined,
-    WorkerLeft,
     died,
     is_disconnected,
     lost,
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 
 # As many as Dask's own `allowed-failures`, after which it gives up a task that kills workers.
 _RELAUNCHES = 3
+
+# Seconds between two tries to tell a segment that has begun and does not listen yet.
+_RETRY = 0.05
+
+# Seconds after which to see whether workers joined or left.
+_LOOK = 1.0
 
 # Below this many seconds a segment, the way to the worker and back is what takes the time.
 _SHORT = 0.05
@@ -82,12 +89,12 @@ class Session:
         self._homes: dict[int, str] = {}
         self._launches = 0
         self._seconds: float | None = None
+        self._looked = -math.inf
         self._ready: list[Message] = []
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._shipment = self._ship()
         client.subscribe_topic(self._topic, self._hear)
-        client.subscribe_topic("all", self._hear_cluster)
-        self._placement.update(places(client))
+        self._look_around()
+        self._shipment = self._ship()
 
     @property
     def slots(self) -> int:
@@ -107,13 +114,15 @@ class Session:
         """Return everything that was said, waiting for at least one message."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ready:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            try:
-                self._take(self._events.get(timeout=left))
-            except Empty:
-                break
-            self._drain()
+            left = math.inf if deadline is None else deadline - time.monotonic()
+            with suppress(Empty):
+                self._take(self._events.get(timeout=max(min(left, self._until_look()), 0.0)))
+                self._drain()
+            if self._until_look() <= 0:
+                self._look_around()
             self._launch_more()
+            if left <= 0:
+                break
         messages, self._ready = self._ready, []
         return messages
 
@@ -152,7 +161,6 @@ class Session:
         """Let go of everything on the cluster."""
         if self._client.status == "running":
             self._client.unsubscribe_topic(self._topic)
-            self._client.unsubscribe_topic("all")
         self._backlog.clear()
         self._flights.clear()
         self._live.clear()
@@ -163,7 +171,8 @@ class Session:
 
     def _ship(self) -> Future[Any]:
         shipment = Shipment.pack(self._job, self._objective)
-        return ship(self._client, shipment, f"{self._topic}-objective-{self._launches}")
+        key = f"{self._topic}-objective-{self._launches}"
+        return ship(self._client, shipment, key, spread=self._placement.capacity > 0)
 
     def _launch_more(self) -> None:
         """Send segments while there are slots, each where its trial is warm, if it can be."""
@@ -197,12 +206,31 @@ class Session:
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         self._events.put(Heard(event[1]))
 
-    def _hear_cluster(self, event: tuple[float, dict[str, Any]]) -> None:
-        message = event[1]
-        if message.get("action") == "add-worker":
-            self._events.put(WorkerJoined())
-        elif message.get("action") == "remove-worker":
-            self._events.put(WorkerLeft(message["worker"]))
+    def _until_look(self) -> float:
+        return self._looked + _LOOK - time.monotonic()
+
+    def _look_around(self) -> None:
+        """Take note of workers that joined or left.
+
+        Dask tells of them on its topic "all", which no client must listen to: among the events
+        there are some that cannot be serialized, and the connection breaks with the first.
+        """
+        try:
+            if set(self._client.nthreads()) != self._placement.addresses:
+                self._placement.update(places(self._client))
+        except OSError as error:
+            raise self._disconnected() from error
+        self._looked = time.monotonic()
+        if self._demands:
+            self._rescue()
+
+    def _rescue(self) -> None:
+        """Launch again what was on workers that left, where Dask does not do it itself."""
+        there = self._placement.addresses
+        flights = [f for f in self._flights.values() if f.where is not None]
+        for flight in flights:
+            if flight.where not in there:
+                self._relaunch(flight)
 
     def _drain(self) -> None:
         while True:
@@ -212,15 +240,10 @@ class Session:
                 return
 
     def _take(self, event: Event) -> None:
-        match event:
-            case Heard(message):
-                self._on_message(message)
-            case Settled(launch, future):
-                self._on_settled(launch, future)
-            case WorkerJoined():
-                self._placement.update(places(self._client))
-            case WorkerLeft(address):
-                self._on_left(address)
+        if isinstance(event, Heard):
+            self._on_message(event.message)
+        else:
+            self._on_settled(event.launch, event.future)
 
     def _on_message(self, message: dict[str, Any]) -> None:
         flight = self._flights.get(message["launch"])
@@ -233,7 +256,7 @@ class Session:
             self._end(flight, Outcome.from_json(message["outcome"]))
             return
         if flight.stopping:
-            # It may have missed the first word, or be a second try on another worker.
+            # It may be a second try, on another worker.
             self._tell(flight, "stop")
         if "report" in message:
             report = Report.from_json(message["report"])
@@ -261,24 +284,21 @@ class Session:
     def _on_cancelled(self, flight: Flight, future: Future[Any]) -> None:
         """Launch again what lost the objective that it needs, with a new copy of it."""
         if self._client.status != "running" or is_disconnected(future):
-            raise ClusterError(
-                f"the connection to the Dask scheduler at {address_of(self._client)} is "
-                "lost; resume the study when it is back"
-            )
+            raise self._disconnected()
+        self._look_around()
         if self._shipment.status not in ("finished", "pending"):
             self._shipment = self._ship()
-        self._relaunch(flight)
+        if flight.launch in self._flights:
+            self._relaunch(flight)
 
-    def _on_left(self, address: str) -> None:
-        """Launch again what was on a worker that went away, where Dask does not do it itself."""
-        self._placement.remove(address)
-        if self._demands:
-            stranded = [flight for flight in self._flights.values() if flight.where == address]
-            for flight in stranded:
-                self._relaunch(flight)
+    def _disconnected(self) -> ClusterError:
+        return ClusterError(
+            f"the connection to the Dask scheduler at {address_of(self._client)} is lost; resume "
+            "the study when it is back"
+        )
 
     def _relaunch(self, flight: Flight) -> None:
-        relaunches = flight.relaunches + flight.began
+        relaunches = flight.relaunches + 1
         if relaunches > _RELAUNCHES:
             self._end(flight, died(flight.segment, relaunches))
             return
@@ -307,16 +327,17 @@ class Session:
         later(self._client, lambda: self._client.cancel([future]))
 
     def _tell(self, flight: Flight, how: How) -> None:
-        """Tell a segment that runs to end, once for each worker that it runs at."""
+        """Tell a segment to end where it is now, once it listens."""
         worker = flight.where
         if worker is None or flight.told == (worker, how):
             return
         flight.told = worker, how
 
         async def send() -> None:
-            if not await self._send(worker, flight.segment.key, how):
-                # It had not come far enough to listen; it is told again when it reports.
-                flight.told = None
+            while flight.launch in self._flights and flight.told == (worker, how):
+                if await self._send(worker, flight.segment.key, how):
+                    return
+                await asyncio.sleep(_RETRY)
 
         later(self._client, send)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import dask
 
 from tuneflow.errors import ObjectiveError
 from tuneflow.worker import Job
@@ -20,17 +22,26 @@ if TYPE_CHECKING:
 _SMALL = 1 << 20
 
 
-def ship(client: Client, shipment: Shipment, key: str) -> Future[Any]:
+def ship(client: Client, shipment: Shipment, key: str, *, spread: bool) -> Future[Any]:
     """Send a shipment to the cluster; the future is what tasks get it by.
 
     A small one is a task, which Dask runs again by itself when its copies are lost. A large one
     goes to all workers at once, and around the scheduler's memory of tasks; when every worker
     that has it is lost, so is the future.
+
+    Args:
+        client: of the cluster.
+        shipment: what is sent.
+        key: of the task.
+        spread: whether there are workers that a large one can be sent to.
     """
-    if shipment.size > _SMALL:
-        scattered: Future[Any] = client.scatter(shipment, broadcast=True, hash=False)
-        return scattered
-    return client.submit(_receive, shipment, key=key, pure=False)
+    if spread and shipment.size > _SMALL:
+        # A worker may leave at this moment; then it is a task after all.
+        with suppress(TimeoutError):
+            spread_out: Future[Any] = client.scatter(shipment, broadcast=True, hash=False)
+            return spread_out
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+        return client.submit(_receive, shipment, key=key, pure=False)
 
 
 class Shipment:

@@ -93,6 +93,7 @@ def dask_setup(worker: Worker) -> None:
     This is a preload of the workers that we start ourselves; Dask calls it in the main thread.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _version() -> str:

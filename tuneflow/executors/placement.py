@@ -7,13 +7,20 @@ can meet a request.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tuneflow.errors import SpecError, did_you_mean
 
-_UNLIMITED = 1 << 30
+_SIZE = re.compile(r"(\d+(?:\.\d*)?)\s*([kmgt]?i?b|)", re.IGNORECASE)
+_UNITS = {
+    "": 1,
+    **{f"{prefix}b": 1000**power for power, prefix in enumerate(["", *"kmgt"])},
+    **{f"{prefix}ib": 1024**power for power, prefix in enumerate(["", *"kmgt"])},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +118,14 @@ class Placement:
         """How many segments all workers together can run at once."""
         return sum(self._rooms.values())
 
+    @property
+    def addresses(self) -> set[str]:
+        """The workers that there are."""
+        return set(self._rooms)
+
     def update(self, places: Iterable[Place]) -> None:
         """Take note of the workers that there are now."""
         self._rooms = {place.address: place.room_for(self.request) for place in places}
-
-    def remove(self, address: str) -> None:
-        """Take note that a worker went away; its segments stay where they were until moved."""
-        self._rooms.pop(address, None)
 
     def choose(self, preferred: str | None = None) -> str | None:
         """Return the preferred worker if it has a free slot, else the least loaded one.
@@ -153,24 +161,28 @@ class Placement:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _UNLIMITED:
+    if not _is_amount(value):
         raise SpecError(f"resources.{name}", f"{value!r} is not an amount", "give a number")
     if name == "cpu" and value == 0:
         raise SpecError("resources.cpu", "0 runs nothing", "give a number above 0")
-    return value
+    return value if isinstance(value, int) else float(value)
 
 
 def _bytes(value: Any) -> int:
-    from dask.utils import parse_bytes
-
-    try:
-        size = parse_bytes(value)
-    except (TypeError, ValueError, AttributeError):
-        size = -1
-    if size < 0:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        size: Any = float(match[1]) * _UNITS[match[2].lower()] if match else None
+    else:
+        size = value
+    if not _is_amount(size):
         fix = "give bytes, or a text such as '2GB'"
         raise SpecError("resources.memory", f"{value!r} is not an amount of memory", fix)
     return int(size)
+
+
+def _is_amount(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < math.inf
 
 
 def _gigabytes(size: int) -> str:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import heapq
 import inspect
 import math
+import random
 import statistics
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from tuneflow.errors import ObjectiveError, SpecError
 from tuneflow.executors.base import Ended, Executor, Message, Progress
-from tuneflow.objective import Objective
 from tuneflow.rng import generator
 from tuneflow.trial import Failure, Outcome, Params, Report, Resource, Segment, Status
-from tuneflow.worker import Job
+
+if TYPE_CHECKING:
+    from tuneflow.job import Job
+    from tuneflow.objective import Objective
 
 Curve: TypeAlias = Callable[[Params, Resource], float | Mapping[str, float]]
 """What a simulated trial is: the metrics of a configuration at a resource level."""
@@ -48,6 +52,8 @@ class SimulatedExecutor(Executor):
         seed: of the stragglers, failures and preemptions. Default 0.
     """
 
+    stores_outcomes: ClassVar[bool] = False
+
     workers: int = 64
     step_time: float | Callable[[Params], float] = 1.0
     start_time: float = 0.0
@@ -63,7 +69,7 @@ class SimulatedExecutor(Executor):
     _waiting: deque[_Run] = field(default_factory=deque, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.workers, int) or self.workers < 1:
+        if self.workers < 1:
             raise SpecError("executor.workers", f"{self.workers!r} is not 1 or more")
         for name in ("failure_rate", "straggler_spread", "preemption_rate", "start_time"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
@@ -95,18 +101,14 @@ class SimulatedExecutor(Executor):
             self._begin(run)
 
     def wait(self, timeout: float | None) -> list[Message]:
-        """Go on to the next event, or at most ``timeout`` simulated seconds."""
+        """Return all that happens at the next moment, at most ``timeout`` simulated seconds on."""
         if not self._events or (timeout is not None and self._events[0][0] > self._clock + timeout):
             self._clock += timeout or 0.0
             return []
-        self._clock, _, run = heapq.heappop(self._events)
-        messages = run.step(self._clock)
-        if isinstance(messages[-1], Ended):
-            del self._runs[run.segment.key]
-            if self._waiting:
-                self._begin(self._waiting.popleft())
-        else:
-            self._plan(run)
+        self._clock = self._events[0][0]
+        messages: list[Message] = []
+        while self._events and self._events[0][0] <= self._clock:
+            messages += self._step(heapq.heappop(self._events)[2])
         return messages
 
     def cancel(self, trial: int, segment: int) -> None:
@@ -120,6 +122,16 @@ class SimulatedExecutor(Executor):
         self._events.clear()
         self._runs.clear()
         self._waiting.clear()
+
+    def _step(self, run: _Run) -> list[Message]:
+        messages = run.step(self._clock)
+        if not isinstance(messages[-1], Ended):
+            self._plan(run)
+            return messages
+        del self._runs[run.segment.key]
+        if self._waiting:
+            self._begin(self._waiting.popleft())
+        return messages
 
     def _begin(self, run: _Run) -> None:
         run.begin(self._clock)
@@ -147,25 +159,23 @@ class _Run:
         self.is_cancelled = False
         self.next_time = 0.0
         self._cluster = cluster
-        self._rng = generator(cluster.seed, "simulated", *segment.key)
         self._reports: list[Report] = []
         self._resource: Resource = segment.start if cluster.checkpoints else 0
         self._started = 0.0
+        self._step: float | None = None
 
     def begin(self, time: float) -> None:
-        """Put the segment on a worker."""
-        spread = self._cluster.straggler_spread
-        slowness = 1.0
-        if spread:
-            unit = max(self._rng.random(), 2.0**-53)
-            slowness = math.exp(spread * statistics.NormalDist().inv_cdf(unit))
-        self._step = self._cluster.seconds_a_step(self.segment.params) * slowness
-        self._started = time
-        self.next_time = time + self._cluster.start_time + self._step
+        """Put the segment on a worker, unless it is to stop before it has begun."""
+        self._started = self.next_time = time
+        if not self.is_cancelled:
+            self._step = self._cluster.seconds_a_step(self.segment.params) * self._slowness()
+            self.next_time += self._cluster.start_time + self._step
 
     def step(self, time: float) -> list[Message]:
         """Return what happens at the end of a step."""
-        if self._is_preempted():
+        if self._step is None:
+            return [self._end("stopped", time)]
+        if self._is_preempted(self._step):
             failure = Failure("lost", "the worker was preempted")
             return [self._end("lost", time, failure)]
         if self._cluster.failure_rate and self._rng.random() < self._cluster.failure_rate:
@@ -183,14 +193,25 @@ class _Run:
         self.next_time = time + self._step
         return [progress]
 
+    @cached_property
+    def _rng(self) -> random.Random:
+        return generator(self._cluster.seed, "simulated", *self.segment.key)
+
+    def _slowness(self) -> float:
+        spread = self._cluster.straggler_spread
+        if not spread:
+            return 1.0
+        unit = max(self._rng.random(), 2.0**-53)
+        return math.exp(spread * statistics.NormalDist().inv_cdf(unit))
+
     def _checkpoint(self) -> str | None:
         if not self._cluster.checkpoints:
             return None
         return f"simulated/{self.segment.trial}-{self.segment.segment}-{self._resource!r}"
 
-    def _is_preempted(self) -> bool:
+    def _is_preempted(self, seconds: float) -> bool:
         rate = self._cluster.preemption_rate
-        return rate > 0 and self._rng.random() < -math.expm1(-rate * self._step / 3600)
+        return rate > 0 and self._rng.random() < -math.expm1(-rate * seconds / 3600)
 
     def _end(self, status: Status, time: float, failure: Failure | None = None) -> Ended:
         trial, segment = self.segment.key

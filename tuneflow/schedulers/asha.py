@@ -17,7 +17,15 @@ from typing import ClassVar, Literal
 from tuneflow.events import Closed, Fact, Finished, Launched, Reported, Stopped
 from tuneflow.history import History
 from tuneflow.rng import generator
-from tuneflow.schedulers.base import Decision, Resume, Scheduler, Start, Stop, require
+from tuneflow.schedulers.base import (
+    Decision,
+    Resume,
+    Scheduler,
+    Start,
+    Stop,
+    require,
+    require_count,
+)
 from tuneflow.schedulers.levels import check_factor, check_resources, exact, rising_levels
 from tuneflow.schedulers.rung import Rung
 from tuneflow.trial import Resource
@@ -36,7 +44,7 @@ class ASHA(Scheduler):
             1/eta of the rung it has just reached.
         brackets: how many brackets there are; bracket s begins at the rung ``r * eta**s``. A
             new trial joins bracket s with probability in proportion to ``eta**-s``: the lower
-            brackets need more trials to end with one. Default 1.
+            brackets need more trials to end with one. At most as many as rungs. Default 1.
 
     Rungs lie at ``r, r*eta, r*eta**2, …`` below R, and at R. A rung with fewer than eta results
     promotes nobody and stops nobody. The earlier of two equal results is the better one. A
@@ -60,12 +68,7 @@ class ASHA(Scheduler):
             "variant",
             f"{self.variant!r} is neither 'promotion' nor 'stopping'",
         )
-        most = len(self.levels)
-        require(
-            isinstance(self.brackets, int) and 1 <= self.brackets <= most,
-            "brackets",
-            f"{self.brackets!r} is not between 1 and {most}, the number of rungs",
-        )
+        require_count("brackets", self.brackets, most=len(self.levels))
 
     @cached_property
     def levels(self) -> list[Resource]:

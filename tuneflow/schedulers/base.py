@@ -11,6 +11,7 @@ implement, and so there is one code path for everything:
 
 from __future__ import annotations
 
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -132,3 +133,18 @@ def require(condition: bool, field: str, problem: str, fix: str = "") -> None:
     """Raise a SpecError for a scheduler's field unless the condition holds."""
     if not condition:
         raise SpecError(f"scheduler.{field}", problem, fix)
+
+
+def require_count(field: str, value: Any, most: float = math.inf) -> None:
+    """Raise a SpecError for a scheduler's field unless it is a whole number from 1 to ``most``."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    limits = "of 1 or more" if most == math.inf else f"from 1 to {most}"
+    is_right = is_whole and 1 <= value <= most
+    require(is_right, field, f"{value!r} is not a whole number {limits}")
+
+
+def require_number(field: str, value: Any, above: float, fix: str = "") -> None:
+    """Raise a SpecError for a scheduler's field unless it is a finite number above ``above``."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_right = is_number and math.isfinite(value) and value > above
+    require(is_right, field, f"{value!r} is not a number above {above:g}", fix)

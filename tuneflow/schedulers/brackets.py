@@ -76,7 +76,7 @@ class Brackets:
         self._latest: list[tuple[float, int]] = []
         self._arrivals = 0
         self._promotions: list[tuple[int, int, int, int]] = []
-        self._promoted: set[int] = set()
+        self._promoted: dict[int, int] = {}
         self._over: set[int] = set()
         self._failed_in: dict[int, int] = {}
 
@@ -84,7 +84,7 @@ class Brackets:
         """Return the next trial to promote and its level: older brackets first."""
         while self._promotions:
             bracket, rung, _, trial = self._promotions[0]
-            if trial in self._promoted:
+            if self._promoted.get(trial) == rung:
                 return trial, self._brackets[bracket].rungs[rung][1]
             heapq.heappop(self._promotions)
         return None
@@ -121,7 +121,7 @@ class Brackets:
     def _launched(self, fact: Launched) -> None:
         if fact.trial == len(self._bracket_of):
             self._begin(fact)
-        self._promoted.discard(fact.trial)
+        self._promoted.pop(fact.trial, None)
 
     def _begin(self, fact: Launched) -> None:
         if fact.bracket == len(self._brackets):
@@ -142,7 +142,7 @@ class Brackets:
 
     def _resolve(self, trial: int, *, promotable: bool = False) -> None:
         """Note that a trial's part in its rung is known."""
-        self._promoted.discard(trial)
+        self._promoted.pop(trial, None)
         bracket = self._brackets[self._bracket_of[trial]]
         if trial not in bracket.pending:
             return
@@ -184,7 +184,7 @@ class Brackets:
         bracket.results = []
         for rank, (_, _, trial) in enumerate(promoted):
             bracket.pending.add(trial)
-            self._promoted.add(trial)
+            self._promoted[trial] = bracket.rung
             heapq.heappush(self._promotions, (number, bracket.rung, rank, trial))
 
 

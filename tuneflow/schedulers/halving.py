@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tuneflow.schedulers.base import require
+from tuneflow.schedulers.base import require_count
 from tuneflow.schedulers.brackets import Ladder, SynchronousScheduler
 from tuneflow.schedulers.levels import (
     check_factor,
@@ -49,11 +49,8 @@ class SuccessiveHalving(SynchronousScheduler):
     def __post_init__(self) -> None:
         check_resources(self.min_resource, self.max_resource)
         check_factor(self.reduction_factor)
-        require(
-            self.n_trials is None or (isinstance(self.n_trials, int) and self.n_trials >= 1),
-            "n_trials",
-            f"{self.n_trials!r} is not a whole number of 1 or more",
-        )
+        if self.n_trials is not None:
+            require_count("n_trials", self.n_trials)
 
     @property
     def limit(self) -> Resource | None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from tuneflow.schedulers.base import require
+from tuneflow.schedulers.base import require, require_number
 from tuneflow.trial import Resource
-
 
 _SIMPLE = 10**6
 """No two fractions with denominators up to here are the same double (below 1,000 or so)."""
@@ -26,13 +25,8 @@ def exact(value: Resource) -> Fraction:
 
 def check_resources(min_resource: Resource, max_resource: Resource) -> None:
     """Raise SpecError unless 0 < min_resource <= max_resource."""
-    for field, value in (("min_resource", min_resource), ("max_resource", max_resource)):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        require(
-            is_number and math.isfinite(value) and value > 0,
-            field,
-            f"{value!r} is not a positive number",
-        )
+    require_number("min_resource", min_resource, 0)
+    require_number("max_resource", max_resource, 0)
     require(
         min_resource <= max_resource,
         "min_resource",
@@ -43,13 +37,7 @@ def check_resources(min_resource: Resource, max_resource: Resource) -> None:
 
 def check_factor(reduction_factor: float) -> None:
     """Raise SpecError unless the reduction factor is above 1."""
-    is_number = isinstance(reduction_factor, int | float)
-    require(
-        is_number and math.isfinite(reduction_factor) and reduction_factor > 1,
-        "reduction_factor",
-        f"{reduction_factor!r} is not a number above 1",
-        "3 and 4 are usual",
-    )
+    require_number("reduction_factor", reduction_factor, 1, "3 and 4 are usual")
 
 
 def rising_levels(min_resource: Resource, max_resource: Resource, eta: float) -> list[Resource]:

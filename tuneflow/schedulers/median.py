@@ -13,7 +13,15 @@ from typing import ClassVar
 
 from tuneflow.events import Closed, Fact, Finished, Launched, Reported, Stopped
 from tuneflow.history import History
-from tuneflow.schedulers.base import Decision, Resume, Scheduler, Start, Stop, require
+from tuneflow.schedulers.base import (
+    Decision,
+    Resume,
+    Scheduler,
+    Start,
+    Stop,
+    require_count,
+    require_number,
+)
 from tuneflow.schedulers.levels import check_resources
 from tuneflow.trial import Resource
 
@@ -43,12 +51,8 @@ class MedianStopping(Scheduler):
     def __post_init__(self) -> None:
         end = self.min_resource if self.max_resource is None else self.max_resource
         check_resources(self.min_resource, end)
-        require(
-            isinstance(self.min_samples, int) and self.min_samples >= 1,
-            "min_samples",
-            f"{self.min_samples!r} is not a whole number of 1 or more",
-        )
-        require(self.interval > 0, "interval", f"{self.interval!r} is not above 0")
+        require_count("min_samples", self.min_samples)
+        require_number("interval", self.interval, 0)
 
     @property
     def limit(self) -> Resource | None:
@@ -132,8 +136,9 @@ class _Averages:
         level, curve = fact.report.resource, self._curves[fact.trial]
         curve.reached = level
         loss = self._loss(fact.report.metrics)
-        if loss < math.inf:
-            curve.add(level, loss)
+        if loss == math.inf:
+            return
+        curve.add(level, loss)
         if self._can_stop(curve):
             median = self._median(level)
             if median is not None and curve.best > median:
@@ -141,7 +146,7 @@ class _Averages:
 
     def _can_stop(self, curve: _Curve) -> bool:
         is_early = curve.reached < self._rule.min_resource
-        return not (is_early or self._is_last(curve) or curve.is_over or curve.best == math.inf)
+        return not (is_early or curve.is_over or self._is_last(curve))
 
     def _closed(self, fact: Closed) -> None:
         if fact.retry:

@@ -10,10 +10,21 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tuneflow.events import Closed, Fact, Launched, Reported, Stopped
+from tuneflow.errors import SpecError, did_you_mean
+from tuneflow.events import (
+    Closed,
+    Exhausted,
+    Fact,
+    Finished,
+    Launched,
+    Opened,
+    Reported,
+    Stopped,
+)
 from tuneflow.history import History
 from tuneflow.rng import choose_index, generator
 from tuneflow.schedulers.base import Clone, Decision, Resume, Scheduler, Start, require
@@ -29,7 +40,8 @@ class PBT(Scheduler):
 
     The study's ``trials`` is the size of the population. Every ``interval`` units a member is
     ready; when it is among the worst ``quantile`` it goes on from the newest checkpoint of a
-    member drawn among the best ``quantile``, with that member's parameters explored.
+    member drawn among the best ``quantile``, with that member's parameters explored. With fewer
+    slots than members they take turns: whoever is furthest behind goes first.
 
     Args:
         max_resource: the level at which a member is complete.
@@ -42,8 +54,8 @@ class PBT(Scheduler):
         mutations: dotted paths of the parameters that are explored; the others stay the
             donor's. Default: all of the space.
         synchronous: wait for the whole population before each exploitation, so that all are
-            compared at the same level. Default False: a member is compared with the latest
-            value of each other one.
+            compared at the same level, and let the worst copy before anybody moves on. Default
+            False: a member is compared with the latest value of each other one.
 
     A member's step count follows its donor. A donor needs a checkpoint and a finite value, has
     reported since it was last cloned itself, and is not complete. A member whose value is NaN
@@ -86,11 +98,20 @@ class PBT(Scheduler):
         return self.max_resource
 
     def next(self, history: History) -> Decision | None:
-        """Exploit or resume members that are ready, else start members."""
+        """Start the population, then exploit or resume the members that are ready."""
         index = history.index(self, lambda: _Population(self, history))
-        for number, choice in index.ready.items():
-            return self._go_on(history, index, number, choice)
-        return None if history.exhausted else Start(self._after(0))
+        if not history.exhausted:
+            return Start(self._after(0))
+        found = index.whose_turn()
+        return None if found is None else self._go_on(history, index, *found)
+
+    def check(self, space: Space) -> None:
+        """Raise SpecError when ``mutations`` names what the space does not have."""
+        known = space.domains()
+        for path in self.mutations or ():
+            if path not in known:
+                problem = f"the space has no parameter '{path}'"
+                raise SpecError("scheduler.mutations", problem, did_you_mean(path, known))
 
     def explore(self, params: Params, space: Space, rng: random.Random) -> Params:
         """Return a donor's parameters, each drawn anew or perturbed within its domain."""
@@ -108,20 +129,25 @@ class PBT(Scheduler):
         return space.build(choose)
 
     def _go_on(
-        self, history: History, index: _Population, number: int, choice: _Choice
+        self, history: History, index: _Population, number: int, donors: Sequence[int]
     ) -> Decision:
-        donors = [donor for donor in choice.donors if index.can_give(donor, number)]
+        able = [donor for donor in donors if index.can_give(donor)]
         member = index.members[number]
-        if not donors:
+        if not able:
             return Resume(number, self._after(member.level))
         rng = generator(history.seed, "donor", number, member.launches)
-        donor = donors[choose_index(rng, len(donors))]
+        donor = able[choose_index(rng, len(able))]
         return Clone(donor, number, self._after(index.members[donor].checkpoint_level))
 
     def _after(self, level: Resource) -> Resource:
         """Return the next multiple of the interval above a level, at most the maximum."""
-        steps = math.floor(exact(level) / exact(self.interval)) + 1
-        return min(steps * self.interval, self.max_resource)
+        interval = exact(self.interval)
+        whole = isinstance(self.interval, int)
+        steps = math.floor(exact(level) / interval) + 1
+        goal: Resource = self.interval * steps if whole else float(interval * steps)
+        if goal <= level:  # the level is a multiple, but for its rounding
+            goal = float(interval * (steps + 1))
+        return min(goal, self.max_resource)
 
 
 @dataclass(slots=True)
@@ -135,13 +161,7 @@ class _Member:
     launches: int = 0
     is_running: bool = False
     is_out: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """Whom a ready member may copy; nobody, unless it was among the worst."""
-
-    donors: tuple[int, ...] = field(default=())
+    has_failed: bool = False
 
 
 class _Population:
@@ -150,15 +170,26 @@ class _Population:
     def __init__(self, scheduler: PBT, history: History) -> None:
         self._rule = scheduler
         self._loss = history.loss
+        self._is_whole = False
+        self._ready: dict[int, tuple[int, ...] | None] = {}
         self.members: list[_Member] = []
-        self.ready: dict[int, _Choice] = {}
 
-    def can_give(self, donor: int, to: int) -> bool:
+    def whose_turn(self) -> tuple[int, tuple[int, ...]] | None:
+        """Return the member that goes on next, and whom it may copy."""
+        if not self._ready:
+            return None
+        if self._rule.synchronous:
+            number = next(iter(self._ready))
+        else:
+            number = min(self._ready, key=lambda number: self.members[number].level)
+        donors = self._ready[number]
+        return number, self._donors(number, self._ranked()) if donors is None else donors
+
+    def can_give(self, donor: int) -> bool:
         """Whether a member may be copied now."""
         member = self.members[donor]
         return (
-            donor != to
-            and not member.is_out
+            not member.is_out
             and member.has_checkpoint
             and member.loss is not None
             and member.loss < math.inf
@@ -175,14 +206,22 @@ class _Population:
             self._closed(fact)
         elif isinstance(fact, Stopped):
             self._leave(fact.trial)
+        elif isinstance(fact, Exhausted):
+            self._is_whole = True
+        elif isinstance(fact, Finished):
+            for trial in range(len(self.members)):
+                self._leave(trial)
+        elif isinstance(fact, Opened) and fact.retry_failed:
+            self._readmit()
+        self._pass_barrier()
 
     def _launched(self, fact: Launched) -> None:
         if fact.trial == len(self.members):
             self.members.append(_Member())
         member = self.members[fact.trial]
-        member.is_running, member.is_out = True, False
+        member.is_running, member.is_out, member.has_failed = True, False, False
         member.launches += 1
-        self.ready.pop(fact.trial, None)
+        self._ready.pop(fact.trial, None)
         member.has_checkpoint = fact.checkpoint is not None
         member.checkpoint_level = fact.start
         if fact.source is not None:
@@ -199,39 +238,48 @@ class _Population:
             return
         member = self.members[fact.trial]
         member.is_running = False
-        is_complete = member.level >= self._rule.max_resource
         if fact.status != "paused":
+            member.has_failed = fact.status in ("failed", "lost") and not member.is_out
             self._leave(fact.trial)
-        elif not self._rule.synchronous and not is_complete:
-            self.ready[fact.trial] = self._choice(fact.trial, self._ranked())
-        if self._rule.synchronous:
-            self._pass_barrier()
+        elif not self._rule.synchronous and self._can_go_on(member):
+            self._ready[fact.trial] = None
 
     def _leave(self, trial: int) -> None:
-        member = self.members[trial]
-        member.is_running, member.is_out = False, True
-        self.ready.pop(trial, None)
+        self.members[trial].is_out = True
+        self._ready.pop(trial, None)
+
+    def _readmit(self) -> None:
+        """Wait for the failed members: they are tried again."""
+        for member in self.members:
+            if member.has_failed:
+                member.is_running, member.is_out = True, False
+
+    def _can_go_on(self, member: _Member) -> bool:
+        return not member.is_out and member.level < self._rule.max_resource
 
     def _pass_barrier(self) -> None:
         """Make the whole population ready when its last member has come in."""
-        if any(member.is_running for member in self.members):
+        if not self._rule.synchronous or self._ready or not self._is_whole:
+            return
+        if any(member.is_running and not member.is_out for member in self.members):
             return
         ranked = self._ranked()
-        for number, member in enumerate(self.members):
-            if not member.is_out and member.level < self._rule.max_resource:
-                self.ready[number] = self._choice(number, ranked)
+        going = [n for n, member in enumerate(self.members) if self._can_go_on(member)]
+        donors = {number: self._donors(number, ranked) for number in going}
+        self._ready |= {n: donors[n] for n in sorted(going, key=lambda n: not donors[n])}
 
     def _ranked(self) -> list[int]:
         """Return the members that have a value, best first; ties go to the lower number."""
         known = [
-            number
+            (member.loss, number)
             for number, member in enumerate(self.members)
             if member.loss is not None and not member.is_out
         ]
-        return sorted(known, key=lambda number: self.members[number].loss or 0.0)
+        return [number for _, number in sorted(known)]
 
-    def _choice(self, number: int, ranked: list[int]) -> _Choice:
+    def _donors(self, number: int, ranked: list[int]) -> tuple[int, ...]:
+        """Return the best ones for one of the worst, and nobody for the others."""
         count = min(math.ceil(len(ranked) * exact(self._rule.quantile)), len(ranked) // 2)
         if count == 0 or number not in ranked[-count:]:
-            return _Choice()
-        return _Choice(tuple(ranked[:count]))
+            return ()
+        return tuple(ranked[:count])

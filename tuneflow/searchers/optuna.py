@@ -79,7 +79,7 @@ class Optuna(OptunaSearcher):
     A running trial counts as pending, a paused or stopped one as pruned at the level it reached.
     ``gp``, ``nsgaii`` and ``nsgaiii`` learn from completed trials only, and so does ``cmaes``
     unless ``consider_pruned_trials`` is set: beside a scheduler that stops many trials early,
-    ``tpe`` learns most.
+    ``tpe`` learns most. ``nsgaii`` and ``nsgaiii`` may propose a configuration again.
 
     ``cmaes``, ``qmc``, ``nsgaii``, ``nsgaiii`` and samplers given by path keep notes on the
     trials. When a study is loaded, these are made again by asking for all its trials in turn;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuneflow.testing.schedulers import SchedulerSuite
 from tuneflow.testing.searchers import SearcherSuite
 
-__all__ = ["SearcherSuite"]
+__all__ = ["SearcherSuite", "SchedulerSuite"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
-from tuneflow.trial import TrialState
+from tuneflow.trial import Mode, TrialState
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from markupsafe import Markup
 
 STATE_COLORS = {
     TrialState.COMPLETED: "#2a9d6e",
@@ -23,6 +22,13 @@ STATE_COLORS = {
 ACCENT = "#e07b39"
 """The best trial, wherever it is drawn."""
 HEIGHT = 380
+_LEGEND = {
+    "orientation": "h",
+    "x": 0,
+    "xanchor": "left",
+    "y": 1.02,
+    "yanchor": "bottom",
+}
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,12 @@ class Figure:
     height: int = HEIGHT
     min_width: int = 0
 
-    def json(self) -> str:
+    def markup(self) -> Markup:
         """Return the plot as JSON that can stand inside a script element."""
-        if self.plot is None:
-            return "null"
-        return script_safe(str(self.plot.to_json()))
+        from markupsafe import Markup
+
+        made = "null" if self.plot is None else str(self.plot.to_json())
+        return Markup(script_safe(made))  # noqa: S704 - nothing that HTML reads is left in it
 
 
 def script_safe(text: str) -> str:
@@ -59,40 +66,57 @@ def script_safe(text: str) -> str:
     return text
 
 
-def safe(text: object) -> str:
-    """Return a user's text for a figure: plotly reads some HTML in labels."""
-    return escape(str(text))
+def safe(text: str) -> str:
+    """Return a user's text for a figure, in which plotly would read tags."""
+    return text.replace("<", "\u2039").replace(">", "\u203a")
+
+
+def labels(texts: Iterable[str], longest: int) -> dict[str, str]:
+    """Return a safe label for each text: shortened in the middle, and no two the same."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for number, text in enumerate(texts):
+        label = safe(text)
+        if len(label) > longest:
+            half = (longest - 1) // 2
+            label = f"{label[:half]}…{label[-half:]}"
+        if label in taken:
+            label = f"{label} ({number})"
+        taken.add(label)
+        found[text] = label
+    return found
 
 
 def restyle(plot: go.Figure, height: int = HEIGHT, **layout: Any) -> go.Figure:
     """Give a figure the report's look; the page adds the colours of its light or dark theme."""
     plot.layout.template = None
     plot.update_layout(
-        title=None,
-        height=height,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
-        hoverlabel={"align": "left"},
-        **layout,
+        {
+            "title": None,
+            "height": height,
+            "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+            "legend": dict(_LEGEND),
+            "hoverlabel": {"align": "left"},
+            **layout,
+        }
     )
     plot.update_xaxes(automargin=True, zeroline=False)
-    plot.update_yaxes(automargin=True, zeroline=False)
+    plot.update_yaxes(automargin=True, zeroline=False, title_standoff=12)
     return plot
 
 
-def clipped_range(values: Iterable[float]) -> tuple[float, float] | None:
-    """Return the range in which nearly all values lie, when the others would hide them."""
-    ordered = sorted(values)
-    if len(ordered) < 10:
+def clipped_range(values: Sequence[float], mode: Mode) -> tuple[float, float] | None:
+    """Return the range without the worst tenth of the values, when they would hide the others."""
+    sign = -1.0 if mode == "max" else 1.0
+    losses = sorted(sign * value for value in values)
+    if len(losses) < 10:
         return None
-    cuts = quantiles(ordered, n=20)
-    low, high = cuts[0], cuts[-1]
-    margin = 2 * (high - low)
-    bottom, top = max(ordered[0], low - margin), min(ordered[-1], high + margin)
-    if ordered[-1] - ordered[0] <= 2 * (top - bottom) or top <= bottom:
+    best, worst, bound = losses[0], losses[-1], losses[int(0.9 * (len(losses) - 1))]
+    spread = bound - best
+    if worst - best <= 4 * spread or spread == 0:
         return None
-    space = (top - bottom) / 20
-    return bottom - space, top + space
+    ends = sign * (best - spread / 20), sign * (bound + spread / 2)
+    return min(ends), max(ends)
 
 
 def clipping_note(values: Sequence[float], shown: tuple[float, float] | None) -> tuple[str, ...]:
@@ -100,7 +124,7 @@ def clipping_note(values: Sequence[float], shown: tuple[float, float] | None) ->
     if shown is None:
         return ()
     outside = sum(not shown[0] <= value <= shown[1] for value in values)
-    return (f"{outside} extreme values lie outside the view; double-click the figure for all.",)
+    return (f"Out of view: {outside} extreme values; double-click the figure to see all.",)
 
 
 def sample(items: Sequence[Any], count: int) -> list[Any]:

@@ -1,0 +1,43 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+StudyUrl: TypeAlias = Annotated[
+    str, typer.Argument(metavar="URL", help="The study: its storage and its name.")
+]
+StudyPath: TypeAlias = Annotated[Path, typer.Argument(metavar="STUDY.YAML", help="The study file.")]
+Storage: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="A folder, or an s3://, gs:// or az:// URL. [default: the file's, else "
+        "./tuneflow-results]",
+        show_default=False,
+    ),
+]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key of the file, such as --set scheduler.max_resource=27. May be repeated.",
+    ),
+]
+ExecutorName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TYPE", help="Where trials run: inline, dask, … Overrides the file."),
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Write one JSON document to stdout.")
+]
+ShowProgress: TypeAlias = Annotated[
+    bool, typer.Option("--progress/--no-progress", help="Show the study while it runs, on stderr.")
+]
+RetryFailed: TypeAlias = Annotated[
+    bool, typer.Option("--retry-failed", help="Try the trials that failed again.")
+]

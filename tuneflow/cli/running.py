@@ -1,0 +1,200 @@
+"""``tuneflow run`` and ``tuneflow resume``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuneflow.cli.documents import status_document
+from tuneflow.cli.ending import StudyInterruptedError, UnsuccessfulError
+from tuneflow.cli.options import (
+    AsJson,
+    ExecutorName,
+    RetryFailed,
+    Settings,
+    ShowProgress,
+    Storage,
+    StudyPath,
+    StudyUrl,
+)
+from tuneflow.cli.output import console, print_json, say, write
+
+if TYPE_CHECKING:
+    from tuneflow.executors.base import Executor
+    from tuneflow.last_place import LastPlace
+    from tuneflow.objective import Objective
+    from tuneflow.opened import OpenStudy
+    from tuneflow.result import Result
+    from tuneflow.stream import Observer
+
+
+def run(
+    study: StudyPath,
+    *,
+    storage: Storage = None,
+    settings: Settings = None,
+    executor: ExecutorName = None,
+    as_json: AsJson = False,
+    progress: ShowProgress = True,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Run the study of a file, or go on with it if it is there already."""
+    from tuneflow.api import DEFAULT_STORAGE, load_stored_objective, make_executor
+    from tuneflow.last_place import LastPlace
+    from tuneflow.opened import OpenStudy
+    from tuneflow.study_file import load_study_file
+
+    file = load_study_file(study, settings or (), executor)
+    drive = _Drive(
+        objective=load_stored_objective(file.study, file.folder),
+        executor=make_executor(file.executor),
+        place=LastPlace(str(file.folder), file.executor),
+        as_json=as_json,
+        progress=progress,
+        retry_failed=retry_failed,
+    )
+    drive(OpenStudy.create(file.study, storage or file.storage or DEFAULT_STORAGE))
+
+
+def resume(
+    url: StudyUrl,
+    *,
+    retry_failed: RetryFailed = False,
+    executor: ExecutorName = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+    progress: ShowProgress = True,
+) -> None:
+    """Go on with a study, where it ran last unless told otherwise."""
+    from tuneflow.api import load_stored_objective, make_executor
+    from tuneflow.last_place import LastPlace, base_folder
+    from tuneflow.opened import OpenStudy
+
+    opened = OpenStudy.open(url)
+    last = LastPlace.recall(opened.store)
+    folder = base_folder(last)
+    place = _place(last, executor, settings or ())
+    drive = _Drive(
+        objective=load_stored_objective(opened.study, folder),
+        executor=make_executor(place),
+        place=LastPlace(str(folder), place),
+        as_json=as_json,
+        progress=progress,
+        retry_failed=retry_failed,
+    )
+    drive(opened)
+
+
+def _place(last: LastPlace | None, name: str | None, settings: Sequence[str]) -> Mapping[str, Any]:
+    """Return the executor that a study is gone on with: the last one, changed as asked."""
+    from tuneflow.errors import SpecError
+    from tuneflow.study_file import assign, choose_executor, executor_of
+
+    data: dict[str, Any] = {"executor": last.executor if last else None}
+    choose_executor(data, name)
+    for setting in settings:
+        if not setting.strip().startswith("executor."):
+            problem = f"'{setting}' would change what the study is"
+            raise SpecError("--set", problem, "a resume takes --set executor.KEY=VALUE only")
+        assign(data, setting)
+    return executor_of(data)
+
+
+@dataclass(frozen=True)
+class _Drive:
+    """How a study is driven, whichever command asks for it."""
+
+    objective: Objective
+    executor: Executor
+    place: LastPlace
+    as_json: bool
+    progress: bool
+    retry_failed: bool
+
+    def __call__(self, opened: OpenStudy) -> None:
+        from tuneflow import api
+
+        if opened.history.facts:
+            say(_standing(opened))
+        try:
+            with _watched(opened, self.progress, self.as_json) as observers:
+                api.drive(
+                    opened,
+                    self.objective,
+                    self.executor,
+                    place=self.place,
+                    observers=observers,
+                    retry_failed=self.retry_failed,
+                )
+        except KeyboardInterrupt:
+            sentence = f"interrupted; go on with: tuneflow resume {shlex.quote(opened.url)}"
+            raise StudyInterruptedError(sentence, status_document(opened)) from None
+        self._conclude(opened)
+
+    def _conclude(self, opened: OpenStudy) -> None:
+        """Say what has come out, and fail if it is no success."""
+        from tuneflow.result import Result
+
+        problem = _problem(Result(opened))
+        document = status_document(opened)
+        if not self.as_json:
+            write(_what_next(opened.url))
+        elif problem is None:
+            print_json(document)
+        if problem is not None:
+            raise UnsuccessfulError(problem, document)
+
+
+@contextmanager
+def _watched(opened: OpenStudy, progress: bool, as_json: bool) -> Iterator[list[Observer]]:
+    """Show the study on stderr meanwhile, and a summary in the end."""
+    from tuneflow.views.terminal import LiveView, summary
+
+    if progress:
+        with LiveView(opened.study, opened.url, console(stderr=True)) as view:
+            view(opened.history, ())
+            yield [view]
+        return
+    yield []
+    if not as_json:
+        console(stderr=True).print(summary(opened.study, opened.history, opened.url))
+
+
+def _standing(opened: OpenStudy) -> str:
+    history = opened.history
+    done = sum(trial.state.is_final for trial in history.trials)
+    trials = f"{done} of {len(history.trials)} trials are done"
+    return f"going on with {opened.url}: it is {history.state}, {trials}"
+
+
+def _problem(result: Result) -> str | None:
+    """Return why a study that was driven is no success, or None."""
+    from tuneflow.api import checked
+    from tuneflow.errors import TrialsFailedError
+
+    try:
+        checked(result)
+    except TrialsFailedError as error:
+        return str(error)
+    failed, bearable = result.failed, result.study.budget.max_failures
+    if not failed or (bearable is not None and len(failed) <= bearable):
+        return None
+    first = failed[0]
+    count = f"{len(failed)} of {len(result.trials)} trials failed"
+    return f"{count}; trial {first.number}: {first.failure}"
+
+
+def _what_next(url: str) -> str:
+    quoted = shlex.quote(url)
+    return "\n".join(
+        [
+            f"study: {url}",
+            f"  tuneflow best {quoted}",
+            f"  tuneflow trials {quoted}",
+            f"  tuneflow logs {quoted} TRIAL",
+            f"  tuneflow report {quoted} -o report.html",
+        ]
+    )
