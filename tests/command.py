@@ -67,6 +67,7 @@ STUDY = {
     "trials": 4,
 }
 
+
 def shell(script, **more):
     """Changes to the study that make a shell script its objective."""
     return {"objective": {"command": ["/bin/sh", "-c", script], **more}, "scheduler": "fifo"}
@@ -130,5 +131,3 @@ def journal(folder):
     """Return the journal of that study: names of entries to bytes."""
     entries = sorted((url_of(folder) / "journal").iterdir())
     return {entry.name: entry.read_bytes() for entry in entries}
-
-

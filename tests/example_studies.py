@@ -97,12 +97,13 @@ def play(
     ended: list[Outcome] = []
     queue: list[tuple[float, int, Outcome]] = []
     free = list(range(workers))[::-1]
+    launched: set[tuple[int, int]] = set()
     now, known = BEGAN, 0
     while True:
         decide(study, history, workers)
-        launched = {(o.trial, o.segment) for _, _, o in queue}
         for segment in list(history.open_segments()):
-            if segment.key not in launched and segment.key not in {o.key for o in ended}:
+            if segment.key not in launched:
+                launched.add(segment.key)
                 worker = free.pop()
                 outcome = _run(segment, objective, now, f"tcp://10.0.0.{worker}:40123")
                 heapq.heappush(queue, (outcome.ended, worker, outcome))

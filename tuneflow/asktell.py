@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuneflow.errors import SpecError
+from tuneflow.errors import SpecError, did_you_mean
 from tuneflow.events import Launched, Opened
+from tuneflow.objective.metrics import to_metrics
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import write_outcome
 from tuneflow.result import Result
@@ -75,7 +76,8 @@ class AskTellStudy:
             failed: one sentence, when the trial failed; ``value`` is left out then.
 
         Raises:
-            SpecError: the trial is not running, or neither or both of value and failed are given.
+            SpecError: the trial is not running, neither or both of value and failed are given, or
+                the value is no number or lacks the study's metric.
         """
         segment = self._running(trial)
         if (value is None) == (failed is None):
@@ -98,10 +100,21 @@ class AskTellStudy:
     ) -> Outcome:
         if failed is not None:
             return Outcome(*segment.key, "failed", failure=Failure("told", failed))
-        metric = self._history.metric
-        metrics = dict(value) if isinstance(value, Mapping) else {metric: float(value)}
         level = resource if resource is not None else segment.until or segment.start + 1
+        if level <= segment.start:
+            raise SpecError("resource", f"{level!r} is not above {segment.start!r}, the start")
         is_at_end = segment.until is not None and level >= segment.until
         status: Status = "paused" if is_at_end else "completed"
-        report = Report(level, {name: float(number) for name, number in metrics.items()})
-        return Outcome(*segment.key, status, (report,))
+        return Outcome(*segment.key, status, (Report(level, self._metrics(value)),))
+
+    def _metrics(self, value: Any) -> dict[str, float]:
+        """Return what was told as metrics, the study's own among them."""
+        metric = self._history.metric
+        try:
+            metrics = to_metrics(value, metric, "tell() got")
+        except TypeError as error:
+            raise SpecError("tell", str(error)) from error
+        if metric not in metrics:
+            near = did_you_mean(metric, metrics)
+            raise SpecError("tell", f"the metric '{metric}' is not among what was told", near)
+        return metrics

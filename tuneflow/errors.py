@@ -73,18 +73,19 @@ class MissingDependencyError(TuneflowError, ImportError):
 
     Args:
         package: the package that could not be imported.
-        extra: the tuneflow extra that brings it.
+        extra: the tuneflow extra that brings it; empty when none does.
     """
 
     exit_code = 2
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str = "") -> None:
         super().__init__(package, extra)
         self.package = package
         self.extra = extra
 
     def __str__(self) -> str:
-        return f"{self.package} is not installed; run: pip install 'tuneflow[{self.extra}]'"
+        what = f"'tuneflow[{self.extra}]'" if self.extra else self.package
+        return f"{self.package} is not installed; run: pip install {what}"
 
 
 class StorageError(TuneflowError):

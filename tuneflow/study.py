@@ -317,6 +317,8 @@ def _is_at_end(history: History, trial: Trial, outcome: Outcome) -> bool:
 
 def _unusable(history: History, trial: Trial) -> Failure:
     value = trial.latest(history.metric)
+    if value is None:
+        return Failure("metric", f"no report has '{history.metric}'")
     return Failure("metric", f"{history.metric} is {value}, never a finite number")
 
 

@@ -11,6 +11,7 @@ from tests.command import TRAIN, error_of, journal, run, shell, tuneflow, url_of
 
 pytestmark = pytest.mark.integration
 
+
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "train.py").write_text(TRAIN)

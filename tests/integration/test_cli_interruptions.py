@@ -11,7 +11,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.command import TRAIN, command, error_of, journal, run, tuneflow, url_of, wait_until, write
+from tests.command import (
+    TRAIN,
+    command,
+    journal,
+    run,
+    tuneflow,
+    url_of,
+    wait_until,
+    write,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -144,14 +153,16 @@ def test_a_study_in_rounds_has_the_same_journal_inline_on_dask_and_after_a_kill(
 
 def test_the_older_of_two_drivers_ends_with_5_and_the_newer_one_finishes(folder):
     write(folder, **PACED)
-    with held(folder, "run", "study.yaml") as older:
-        with started(folder, "resume", url_of(folder)) as newer:
-            wait_until(lambda: steps(folder).total() > LIMIT, newer)
-            (folder / "limit").unlink()
-            _, said = older.communicate(timeout=30)
-            assert older.returncode == 5
-            assert "was written by another driver" in said.splitlines()[-1]
-            assert newer.wait(timeout=30) == 0
+    with (
+        held(folder, "run", "study.yaml") as older,
+        started(folder, "resume", url_of(folder)) as newer,
+    ):
+        wait_until(lambda: steps(folder).total() > LIMIT, newer)
+        (folder / "limit").unlink()
+        _, said = older.communicate(timeout=30)
+        assert older.returncode == 5
+        assert "was written by another driver" in said.splitlines()[-1]
+        assert newer.wait(timeout=30) == 0
 
 
 def test_watch_ends_when_the_study_does(folder):

@@ -12,13 +12,14 @@ import pytest
 
 import tuneflow
 from tuneflow.cli import main
+from tuneflow.cli.app import app
 from tuneflow.cli.ending import EXIT_CODES
 from tuneflow.errors import StorageError, TuneflowError
 from tuneflow.opened import OpenStudy
 
 
 def train(config):
-    print(f"x is {config['x']}")
+    sys.stdout.write(f"x is {config['x']}\n")
     for epoch in range(1, 10):
         if config["x"] > 0.9:
             raise ValueError("x is too large")
@@ -298,9 +299,10 @@ class TestValidate:
 
 class TestTheCommandItself:
     def test_every_command_has_help(self, call):
-        for name in (
-            "run resume status watch best trials logs report export validate version".split()
-        ):
+        groups = app.registered_commands
+        names = [group.name or group.callback.__name__ for group in groups]
+        assert {"run", "resume", "status", "logs", "validate"} <= set(names)
+        for name in names:
             code, out, _ = call(name, "--help")
             assert code == 0
             assert f"tuneflow {name}" in out
@@ -324,7 +326,9 @@ class TestTheCommandItself:
             "import sys; from tuneflow.cli import main; main(['--help']); "
             f"sys.exit(','.join(set('{heavy}'.split()) & set(sys.modules)) or 0)"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     def test_version_names_tuneflow(self, call):

@@ -186,7 +186,7 @@ class TestFile:
         self, opened: OpenStudy, tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(StorageError, match="report.html cannot be written"):
+        with pytest.raises(StorageError, match=r"report\.html cannot be written"):
             write_report(opened, tmp_path / "file" / "report.html")
 
 

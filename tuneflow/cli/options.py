@@ -15,8 +15,8 @@ Storage: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="A folder, or an s3://, gs:// or az:// URL. [default: the file's, else "
-        "./tuneflow-results]",
+        help="A folder, or an s3://, gs:// or az:// URL. Default: what the file says, else "
+        "./tuneflow-results.",
         show_default=False,
     ),
 ]

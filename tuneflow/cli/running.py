@@ -118,7 +118,7 @@ class _Drive:
         from tuneflow import api
 
         if opened.history.facts:
-            say(_standing(opened))
+            say(_standing(opened, self.place))
         try:
             with _watched(opened, self.progress, self.as_json) as observers:
                 api.drive(
@@ -163,11 +163,12 @@ def _watched(opened: OpenStudy, progress: bool, as_json: bool) -> Iterator[list[
         console(stderr=True).print(summary(opened.study, opened.history, opened.url))
 
 
-def _standing(opened: OpenStudy) -> str:
+def _standing(opened: OpenStudy, place: LastPlace) -> str:
     history = opened.history
+    where = (place.executor or {}).get("type", "inline")
     done = sum(trial.state.is_final for trial in history.trials)
     trials = f"{done} of {len(history.trials)} trials are done"
-    return f"going on with {opened.url}: it is {history.state}, {trials}"
+    return f"going on with {opened.url} ({where}): it is {history.state}, {trials}"
 
 
 def _problem(result: Result) -> str | None:

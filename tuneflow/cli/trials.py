@@ -109,7 +109,7 @@ def logs(
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="The number of the trial.")],
     segment: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Only this segment. [default: all]", show_default=False),
+        typer.Option(metavar="N", help="Only this segment. Default: all.", show_default=False),
     ] = None,
 ) -> None:
     """Print what a trial wrote to stdout and stderr, and the traceback if it failed."""

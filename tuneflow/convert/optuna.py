@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -83,13 +84,15 @@ def _create(module: Any, study: Study, storage: str | None, name: str) -> optuna
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna from saying that it has made a study."""
+    """Keep Optuna from saying that it has made a study, and what it warns of in plots."""
     import optuna
 
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
     finally:
         optuna.logging.set_verbosity(before)
 

@@ -187,7 +187,9 @@ class _Rungs:
             self._end(trial)
         elif not self._stopping:
             self._judge(trial, promotable=trial not in self._over)
-        elif trial not in self._over and self._latest[trial][0] < self._levels[-1]:
+        elif self._latest[trial][0] >= self._levels[-1]:
+            self._end(trial)
+        elif trial not in self._over:
             self._paused[trial] = None
 
     def _judge(self, trial: int, *, promotable: bool = True) -> None:

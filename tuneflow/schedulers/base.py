@@ -15,7 +15,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, TypeAlias
 
 from tuneflow.errors import SpecError
@@ -116,7 +116,8 @@ def to_json(value: Any) -> dict[str, Any]:
     data: dict[str, Any] = {"type": value.type}
     for field in fields(value):
         set_to = getattr(value, field.name)
-        if set_to != field.default:
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if set_to != default:
             data[field.name] = _plain(set_to)
     return data
 

@@ -8,6 +8,7 @@ history, which is rebuilt from the facts.
 
 from __future__ import annotations
 
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from tuneflow.history import History
 from tuneflow.rng import generator
 from tuneflow.schedulers.base import to_json
 from tuneflow.space import Domain, Space
+from tuneflow.space.values import is_number
 from tuneflow.trial import Params
 
 
@@ -66,9 +68,15 @@ class Searcher(ABC):
             field = f"searcher.known_results[{position}]"
             if set(known) != {"params", "value"}:
                 raise SpecError(field, f"{dict(known)!r} is not {{'params': …, 'value': …}}")
+            if not is_number(known["value"]) or not math.isfinite(known["value"]):
+                problem = f"{known['value']!r} is not a finite number"
+                raise SpecError(f"{field}.value", problem, "leave this result out")
             problem = space.explain(known["params"])
             if problem is not None:
-                raise SpecError(field, problem)
+                raise SpecError(f"{field}.params", problem)
+
+    def prepare(self) -> None:  # noqa: B027 - most searchers need nothing
+        """Import what proposing needs. Raises MissingDependencyError before any trial runs."""
 
     def trials(self, space: Space) -> int | None:
         """Return how many configurations there are in all; None when there is no end."""

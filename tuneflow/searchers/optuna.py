@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -36,6 +37,10 @@ class OptunaSearcher(Searcher):
     @abstractmethod
     def recipe(self) -> Recipe:
         """How the sampler is made."""
+
+    def prepare(self) -> None:
+        """Import Optuna, and make the sampler once."""
+        self.recipe.make(0, 0)
 
     def propose(self, space: Space, history: History, rng: random.Random) -> Params:
         """Return what the sampler proposes.
@@ -112,14 +117,9 @@ class Optuna(OptunaSearcher):
                 problem = "works only in a space without branches"
                 raise SpecError(f"searcher.options.{name}", problem, "leave it out")
         if self.options or ":" in self.recipe.sampler:
-            self._try()
-
-    def _try(self) -> None:
-        try:
-            self.recipe.make(0, 0)
-        except MissingDependencyError:
             # A study can be looked at where the library is missing that proposes its trials.
-            return
+            with suppress(MissingDependencyError):
+                self.prepare()
 
 
 @dataclass(frozen=True, kw_only=True)

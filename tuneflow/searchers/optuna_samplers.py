@@ -146,7 +146,7 @@ class Recipe:
             return _imported(self.sampler)
         for package in self.kind.needs:
             if find_spec(package) is None:
-                raise MissingDependencyError(package, "optuna")
+                raise MissingDependencyError(package, "" if package == "torch" else "optuna")
         found: type[BaseSampler] = getattr(samplers, self.kind.name)
         return found
 

@@ -31,7 +31,7 @@ DEEDS: Final = ("step", "jump", "nan", "infinity", "missing", "complete", "fail"
 """What a trial may do next; see `Fate`."""
 
 _NATURAL_END = 5
-_MOST_STEPS = 20_000
+_MOST_STEPS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +224,11 @@ class World:
 
 
 def _ending(fate: Fate, segment: Segment, level: Resource, is_stopping: bool) -> Status | None:
+    is_at_end = segment.max_resource is None and level >= _NATURAL_END
+    if is_at_end or fate.deed == "complete":
+        return "completed"
     if segment.until is not None and level >= segment.until:
         return "paused"
-    if fate.deed == "complete" or (segment.until is None and level >= _NATURAL_END):
-        return "completed"
     return "stopped" if is_stopping else None
 
 

@@ -23,13 +23,12 @@ from tuneflow.views.curves import learning_curves, optimisation_history
 from tuneflow.views.parameters import importance, parallel_coordinates
 from tuneflow.views.progress import trial_limit
 from tuneflow.views.theme import STATE_COLORS, Figure, sample
-from tuneflow.views.timeline import running_time, timeline
+from tuneflow.views.timeline import MOST_BARS, running_time, timeline
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 MOST_ROWS = 2_000
-MOST_SEGMENTS = 3_000
 MOST_FAILURES = 20
 
 
@@ -67,7 +66,7 @@ def read_outcomes(opened: OpenStudy) -> list[Outcome]:
     keys = [(t.number, segment) for t in opened.history.trials for segment in range(t.segment + 1)]
     groups = text.failure_groups(opened.history.trials)[:MOST_FAILURES]
     failed = [opened.history.trials[group.trials[0]] for group in groups]
-    chosen = dict.fromkeys([*sample(keys, MOST_SEGMENTS), *((t.number, t.segment) for t in failed)])
+    chosen = dict.fromkeys([*sample(keys, MOST_BARS), *((t.number, t.segment) for t in failed)])
     paths = [outcome_path(*key) for key in chosen]
     stored = opened.store.get_many(paths)
     return list(_parsed(paths, stored))

@@ -88,6 +88,8 @@ def importance(study: Study, history: History) -> Figure:
     if len(values) < FEWEST_FOR_IMPORTANCE:
         few = f"This needs {FEWEST_FOR_IMPORTANCE} trials with a value at the same level"
         return Figure(key, title, None, (f"{few}; there are {len(values)}.",))
+    if len(set(values.values())) == 1:
+        return Figure(key, title, None, ("All trials that can be compared have the same value.",))
     view = _view(study, history, values)
     evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, 5 / len(values))))
     try:

@@ -10,9 +10,10 @@ from typing import Any
 from tuneflow.history import History
 from tuneflow.trial import Outcome
 from tuneflow.views import text
-from tuneflow.views.theme import STATE_COLORS, Figure, labels, restyle, safe
+from tuneflow.views.theme import STATE_COLORS, Figure, labels, restyle, safe, sample
 
 MOST_ROWS = 48
+MOST_BARS = 3_000
 KIND_COLORS = {
     "went on": "#8b97a8",
     **{state.value: color for state, color in STATE_COLORS.items()},
@@ -54,7 +55,7 @@ def timeline(history: History, outcomes: Sequence[Outcome]) -> Figure:
     import plotly.graph_objects as go
 
     key, title = "timeline", "Timeline of the workers"
-    timed = [outcome for outcome in outcomes if outcome.ended > 0]
+    timed = sample([outcome for outcome in outcomes if outcome.ended > 0], MOST_BARS)
     if not timed:
         return Figure(key, title, None, ("No segment has left its times yet.",))
     bars, cut = layout(timed)
@@ -114,7 +115,7 @@ def _hover(bar: Bar) -> str:
 def _notes(drawn: int, segments: int, rows: int, cut: Sequence[float]) -> Iterator[str]:
     yield "Each bar is a segment: one trial from one level to the next."
     if drawn < segments:
-        yield f"{drawn:,} of {segments:,} segments are drawn; the others are not at hand."
+        yield f"{drawn:,} of {segments:,} segments are drawn; an even sample of those at hand."
     if rows > MOST_ROWS:
         yield f"{MOST_ROWS} of {rows:,} rows are drawn."
     if cut:

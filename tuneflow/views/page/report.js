@@ -112,7 +112,8 @@
     const heading = headings[column];
     const direction = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     const keyed = rows.map((row) => {
-      const { key, number } = row.cells[column].dataset;
+      const cell = row.cells[column];
+      const { key = cell.textContent, number } = cell.dataset;
       return { row, key, isNumber: number !== undefined, direction };
     });
     headings.forEach((other) => other.removeAttribute("aria-sort"));
