@@ -29,24 +29,25 @@ class LastPlace:
         folder: where the relative paths of its objective start.
         executor: what its trials ran on, as a study file has it; None when that cannot be
             written down.
+        trackers: what followed it, likewise; those that cannot be written down are left out.
     """
 
     folder: str
     executor: Mapping[str, Any] | None = None
+    trackers: tuple[Mapping[str, Any], ...] = ()
 
     def remember(self, store: Store) -> None:
         """Keep this in a study's store, without anything that looks like a credential."""
-        data = asdict(self)
-        if data["executor"] is not None:
-            data["executor"] = _without_secrets(data["executor"])
+        data = {name: _without_secrets(value) for name, value in asdict(self).items()}
         store.put(PATH, json.dumps(data, indent=2).encode())
 
     @classmethod
     def recall(cls, store: Store) -> LastPlace | None:
         """Return what was kept in a study's store, or None when it is not there or not readable."""
         try:
-            return cls(**loads(store.get(PATH)))
-        except (NotFound, TypeError, ValueError):
+            data = loads(store.get(PATH))
+            return cls(**{**data, "trackers": tuple(data.get("trackers", ()))})
+        except (NotFound, AttributeError, TypeError, ValueError):
             return None
 
 

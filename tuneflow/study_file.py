@@ -1,7 +1,7 @@
-"""Study files: YAML with the keys of a study, and two that say where it runs.
+"""Study files: YAML with the keys of a study, and three that say where it runs.
 
-``storage`` and ``executor`` are no part of what a study is: the same study may be gone on with
-elsewhere.
+``storage``, ``executor`` and ``trackers`` are no part of what a study is: the same study may be
+gone on with elsewhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tuneflow.errors import SpecError
 from tuneflow.spec import STUDY_KEYS, check_keys, study_from_json
 from tuneflow.study import Study
 
-PLACE_KEYS = ("storage", "executor")
+PLACE_KEYS = ("storage", "executor", "trackers")
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class StudyFile:
         study: the study.
         storage: where it is kept, or None when the file does not say.
         executor: where its trials run, as `tuneflow.plugins.make` takes it. Default "inline".
+        trackers: what follows it, likewise. Default none.
         folder: the folder of the file, where the relative paths in it start.
     """
 
     study: Study
     storage: str | None
     executor: Mapping[str, Any]
+    trackers: tuple[Mapping[str, Any], ...]
     folder: Path
 
 
@@ -60,7 +62,8 @@ def load_study_file(
     folder = path.resolve().parent
     data.setdefault("name", folder.name if path.stem == "study" else path.stem)
     study = study_from_json({key: data[key] for key in STUDY_KEYS if key in data})
-    return StudyFile(study, _storage(data.get("storage"), folder), executor_of(data), folder)
+    storage = _storage(data.get("storage"), folder)
+    return StudyFile(study, storage, executor_of(data), trackers_of(data), folder)
 
 
 def choose_executor(data: dict[str, Any], name: str | None) -> None:
@@ -162,4 +165,18 @@ def executor_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"type": given}
     if not isinstance(given, Mapping):
         raise SpecError("executor", f"{given!r} is no executor", "write {type: dask, workers: 2}")
+    return given
+
+
+def trackers_of(data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return ``data["trackers"]`` as mappings; none when there are none."""
+    given = data.get("trackers") or []
+    if not isinstance(given, list | tuple):
+        raise SpecError("trackers", f"{given!r} is no list", "write [{type: jsonl, path: …}]")
+    return tuple({"type": one} if isinstance(one, str) else _tracker(one) for one in given)
+
+
+def _tracker(given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise SpecError("trackers", f"{given!r} is no tracker", "write {type: jsonl, path: …}")
     return given

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
-from tuneflow.study_file import assign, choose_executor, load_study_file
+from tuneflow.plugins import known, make
+from tuneflow.spec import STUDY_KEYS, study_from_json
+from tuneflow.study_file import PLACE_KEYS, assign, choose_executor, load_study_file
 from tuneflow.yaml_text import parse
 
 TEXT = """
@@ -188,3 +193,30 @@ class TestSettings:
     def test_settings_go_on_top_of_the_executor_that_is_chosen(self, file):
         found = load_study_file(file, ["executor.workers=1"], "dask")
         assert found.executor == {"type": "dask", "workers": 1}
+
+
+class TestTheDocumentation:
+    DOCS = Path(__file__).parents[2] / "docs" / "study-file.md"
+
+    def blocks(self):
+        """Return the YAML examples, each made a whole study by the first one's other keys."""
+        texts = re.findall(r"```yaml\n(.*?)```", self.DOCS.read_text(encoding="utf-8"), re.DOTALL)
+        whole = parse(texts[0])
+        return [{**whole, **parse(text)} for text in texts]
+
+    def test_every_example_is_a_study(self):
+        examples = self.blocks()
+        assert len(examples) > 8
+        for example in examples:
+            parameters = {"lr": 1, "model": {"layers": 1}}
+            space = parameters if "command" in example["objective"] else example["space"]
+            study = {key: example[key] for key in STUDY_KEYS if key in example}
+            assert study_from_json({**study, "space": space}).name == "digits"
+            make("executor", example["executor"])
+
+    def test_every_key_and_type_is_named(self):
+        text = self.DOCS.read_text(encoding="utf-8")
+        names = [*STUDY_KEYS, *PLACE_KEYS]
+        names += [name for kind in ("searcher", "scheduler") for name in known(kind)]
+        names += [field.name for field in dataclasses.fields(Budget)]
+        assert [name for name in names if f"`{name}`" not in text and f"{name}:" not in text] == []

@@ -225,11 +225,14 @@ class Session:
             self._rescue()
 
     def _rescue(self) -> None:
-        """Launch again what was on workers that left, where Dask does not do it itself."""
+        """Launch again what was on workers that left, where Dask does not do it itself.
+
+        The latest first: the earliest one was running, and if it was what killed the worker, the
+        others are through before it does so again.
+        """
         there = self._placement.addresses
-        flights = [f for f in self._flights.values() if f.where is not None]
-        for flight in flights:
-            if flight.where not in there:
+        for flight in reversed(list(self._flights.values())):
+            if flight.where is not None and flight.where not in there:
                 self._relaunch(flight)
 
     def _drain(self) -> None:
