@@ -25,7 +25,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuneflow import errors, executors, schedulers, searchers, space
+    from tuneflow import errors, executors, schedulers, searchers, space, trackers
     from tuneflow.api import create_study, load, resume, tune
     from tuneflow.budget import Budget, Plateau
     from tuneflow.objective.parameters import with_parameters
@@ -51,6 +51,7 @@ __all__ = [
     "schedulers",
     "searchers",
     "space",
+    "trackers",
 ]
 
 _HOMES = {
@@ -66,7 +67,7 @@ _HOMES = {
     "Budget": "tuneflow.budget",
     "Plateau": "tuneflow.budget",
 }
-_MODULES = ("errors", "executors", "schedulers", "searchers", "space")
+_MODULES = ("errors", "executors", "schedulers", "searchers", "space", "trackers")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +16,7 @@ from tuneflow.budget import Budget
 from tuneflow.errors import ObjectiveError, SpecError, TrialsFailedError
 from tuneflow.events import Fact
 from tuneflow.executors.base import Executor
+from tuneflow.executors.placement import Request
 from tuneflow.history import History
 from tuneflow.interrupt import Interrupts
 from tuneflow.job import Job
@@ -22,6 +25,7 @@ from tuneflow.objective import Objective
 from tuneflow.objective.reference import describe, load_objective
 from tuneflow.opened import OpenStudy
 from tuneflow.plugins import make
+from tuneflow.preview import Preview
 from tuneflow.result import Result
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
@@ -29,6 +33,8 @@ from tuneflow.space import Space
 from tuneflow.spec import ASK_TELL, study_from_json
 from tuneflow.stream import Observer
 from tuneflow.study import Study
+from tuneflow.trackers.attached import TrackerLike, attached, described, make_trackers
+from tuneflow.trackers.base import Tracker
 from tuneflow.trial import Mode
 
 Train: TypeAlias = Callable[..., Any] | str | Mapping[str, Any]
@@ -54,6 +60,7 @@ def tune(
     resources: Mapping[str, Any] | None = None,
     round_size: int | Literal["all"] | None = None,
     max_concurrent: int | None = None,
+    trackers: Sequence[TrackerLike] = (),
     observers: Sequence[Observer] = (),
     progress: bool = True,
 ) -> Result:
@@ -68,7 +75,7 @@ def tune(
         metric: the metric that is optimised.
         mode: "min" or "max".
         scheduler: an instance, a type name, or ``{"type": …, …}``. Default: ``FIFO()``.
-        searcher: likewise. Default: ``Random()``.
+        searcher: likewise. Default: ``TPE()``, which needs Optuna.
         trials: how many trials; may be left out when scheduler, searcher or budget end the
             study.
         seed: every random choice follows from it. Default 0.
@@ -81,11 +88,14 @@ def tune(
         round_size: None streams; a number or "all" runs in rounds, which give the same journal
             anywhere.
         max_concurrent: how many trials may run at once, beside what the executor allows.
+        trackers: what writes down elsewhere what happens, each an instance, a type name or
+            ``{"type": "jsonl", "path": …}``. They are no part of the study.
         observers: called with the history and the new facts after each commit.
         progress: whether to show the live view. Default True.
 
     Raises:
         SpecError: an argument cannot work; nothing has run.
+        MissingDependencyError: a package is not installed; nothing has run.
         StudyExistsError: another study lies there under this name.
         StorageError, ClusterError: the storage or the cluster cannot be used.
         TrialsFailedError: the study was halted by failed trials, or none has a usable value.
@@ -109,10 +119,17 @@ def tune(
             "resources": resources,
         }
     )
-    place = LastPlace(str(Path.cwd()), _described(executor))
-    made = make_executor(executor)
-    opened = OpenStudy.create(study, str(storage))
-    return run(opened, objective, made, place=place, observers=observers, progress=progress)
+    place = LastPlace(str(Path.cwd()), _described(executor), described(trackers))
+    made = make_executor(executor), make_trackers(trackers, Path.cwd())
+    study.searcher.prepare()
+    return run(
+        OpenStudy.create(study, str(storage)),
+        objective,
+        *made,
+        place=place,
+        observers=observers,
+        progress=progress,
+    )
 
 
 def resume(
@@ -121,6 +138,7 @@ def resume(
     *,
     executor: Executor | Mapping[str, Any] | str | None = None,
     retry_failed: bool = False,
+    trackers: Sequence[TrackerLike] | None = None,
     observers: Sequence[Observer] = (),
     progress: bool = True,
 ) -> Result:
@@ -135,6 +153,7 @@ def resume(
         executor: where trials run from now on; it need not be where they ran before. Default:
             as they ran last, if that was given by a name or a mapping, else "inline".
         retry_failed: try failed trials again, also in a study that has finished.
+        trackers: see `tune`. Default: those it had last, if they were given by name or mapping.
         observers: see `tune`.
         progress: see `tune`.
 
@@ -147,12 +166,15 @@ def resume(
     folder = base_folder(place)
     if executor is None:
         executor = (place.executor if place else None) or "inline"
+    if trackers is None:
+        trackers = place.trackers if place else ()
     objective = load_stored_objective(opened.study, folder) if train is None else train
     return run(
         opened,
         load_objective(objective),
         make_executor(executor),
-        place=LastPlace(str(folder), _described(executor)),
+        make_trackers(trackers, folder),
+        place=LastPlace(str(folder), _described(executor), described(trackers)),
         observers=observers,
         progress=progress,
         retry_failed=retry_failed,
@@ -195,6 +217,7 @@ def create_study(
             "budget": budget.to_json() if isinstance(budget, Budget) else budget,
         }
     )
+    study.searcher.prepare()
     return AskTellStudy(OpenStudy.create(study, str(storage)))
 
 
@@ -202,6 +225,7 @@ def run(
     opened: OpenStudy,
     objective: Objective,
     executor: Executor,
+    trackers: Sequence[Tracker] = (),
     *,
     place: LastPlace,
     observers: Sequence[Observer] = (),
@@ -213,11 +237,16 @@ def run(
     Raises TrialsFailedError like `tune`.
     """
     with ExitStack() as stack:
-        watchers = list(observers)
-        if progress:
-            watchers.append(stack.enter_context(_live_view(opened)))
+        view = stack.enter_context(_live_view(opened)) if progress else None
         drive(
-            opened, objective, executor, place=place, observers=watchers, retry_failed=retry_failed
+            opened,
+            objective,
+            executor,
+            trackers,
+            place=place,
+            observers=observers,
+            view=view,
+            retry_failed=retry_failed,
         )
     return checked(Result(opened))
 
@@ -226,9 +255,11 @@ def drive(
     opened: OpenStudy,
     objective: Objective,
     executor: Executor,
+    trackers: Sequence[Tracker] = (),
     *,
     place: LastPlace,
     observers: Sequence[Observer] = (),
+    view: Observer | None = None,
     retry_failed: bool = False,
 ) -> None:
     """Drive an open study to its end on an executor, which is opened and closed here.
@@ -237,25 +268,48 @@ def drive(
         opened: the study.
         objective: its objective.
         executor: where its trials run.
+        trackers: what follows it; they are opened and closed here too.
         place: what a later resume is to know of where it ran.
         observers: called with the history and the new facts after each commit.
+        view: an observer for the eyes; in rounds it sees reports as they arrive.
         retry_failed: try failed trials again, also in a study that has finished.
+
+    Raises SpecError or MissingDependencyError when the searcher or a tracker cannot work, before
+    anything runs.
     """
     if opened.history.state == "finished" and not retry_failed:
+        if view is not None:
+            view(opened.history, ())
         return
+    study, history = opened.study, opened.history
     interrupts = Interrupts()
-    turn = rounds.drive if opened.study.in_rounds else stream.drive
-    with interrupts.installed():
+    turn: Callable[..., None] = rounds.drive if study.in_rounds else stream.drive
+    if view is not None:
+        turn, view = _watched(opened, turn, view)
+    watchers = [*observers, view] if view is not None else observers
+    study.searcher.prepare()
+    with interrupts.installed(), attached(trackers, study, opened.url, history) as followers:
         place.remember(opened.store)
         with executor:
             executor.open(_job(opened), objective)
             turn(
                 opened,
                 executor,
-                observe=_all(observers),
+                observe=_all([*followers, *watchers]),
                 retry_failed=retry_failed,
                 interrupts=interrupts,
             )
+
+
+def _watched(
+    opened: OpenStudy, turn: Callable[..., None], view: Observer
+) -> tuple[Callable[..., None], Observer]:
+    """Show a view what there is, and return how it is shown the rest."""
+    if not opened.study.in_rounds:
+        view(opened.history, ())
+        return turn, view
+    preview = Preview(opened.study, opened.history, view)
+    return functools.partial(turn, hear=preview.hear), preview.committed
 
 
 def checked(result: Result) -> Result:
@@ -304,7 +358,10 @@ def load_stored_objective(study: Study, folder: Path) -> Objective:
 
 
 def _job(opened: OpenStudy) -> Job:
-    return Job(storage=opened.url, metric=opened.study.metric, resources=opened.study.resources)
+    resources = opened.study.resources
+    job = Job(storage=opened.url, metric=opened.study.metric, resources=resources)
+    # A trial that is kept warm keeps its memory of the GPU, which others need meanwhile.
+    return replace(job, warm=0.0) if Request.parse(resources).gpu else job
 
 
 def _live_view(opened: OpenStudy) -> Any:

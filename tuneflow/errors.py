@@ -74,18 +74,21 @@ class MissingDependencyError(TuneflowError, ImportError):
     Args:
         package: the package that could not be imported.
         extra: the tuneflow extra that brings it; empty when none does.
+        instead: what to use without it; may be empty.
     """
 
     exit_code = 2
 
-    def __init__(self, package: str, extra: str = "") -> None:
-        super().__init__(package, extra)
+    def __init__(self, package: str, extra: str = "", instead: str = "") -> None:
+        super().__init__(package, extra, instead)
         self.package = package
         self.extra = extra
+        self.instead = instead
 
     def __str__(self) -> str:
         what = f"'tuneflow[{self.extra}]'" if self.extra else self.package
-        return f"{self.package} is not installed; run: pip install {what}"
+        sentence = f"{self.package} is not installed; run: pip install {what}"
+        return f"{sentence}, or use {self.instead}" if self.instead else sentence
 
 
 class StorageError(TuneflowError):

@@ -8,10 +8,11 @@ writes the same bytes: a retried task, a twin, or another orchestrator.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tuneflow.events import Elapsed, Opened
-from tuneflow.executors.base import Ended, Executor
+from tuneflow.executors.base import Ended, Executor, Message
 from tuneflow.history import History
 from tuneflow.interrupt import Interrupts
 from tuneflow.opened import OpenStudy
@@ -59,19 +60,21 @@ def drive(
     executor: Executor,
     *,
     observe: Observer | None = None,
+    hear: Callable[[Message], None] | None = None,
     retry_failed: bool = False,
     interrupts: Interrupts | None = None,
 ) -> None:
     """Run a study in rounds to its end, from wherever it stands.
 
-    Takes the same arguments, and raises the same errors, as `tuneflow.stream.drive`.
+    Takes the same arguments, and raises the same errors, as `tuneflow.stream.drive`; and
+    ``hear``, which is told what the executor says while a round runs.
     """
     interrupts = interrupts or Interrupts()
     history = opened.history
     segments = _unfinished(opened)
     while True:
         if history.running:
-            _run(opened, executor, segments, interrupts)
+            _run(opened, executor, segments, interrupts, hear)
         elif history.state == "finished" and not retry_failed:
             return
         first = len(history.facts)
@@ -98,7 +101,11 @@ def _decide(opened: OpenStudy, number: int, retry_failed: bool) -> None:
 
 
 def _run(
-    opened: OpenStudy, executor: Executor, segments: list[Segment], interrupts: Interrupts
+    opened: OpenStudy,
+    executor: Executor,
+    segments: list[Segment],
+    interrupts: Interrupts,
+    hear: Callable[[Message], None] | None,
 ) -> None:
     """Run the segments of a round, as many at once as there are slots."""
     most = opened.study.max_concurrent or math.inf
@@ -111,6 +118,8 @@ def _run(
         with interrupts.allowed():
             messages = executor.wait(None)
         for message in messages:
+            if hear is not None:
+                hear(message)
             if isinstance(message, Ended):
                 running -= 1
                 settle(opened.store, message.outcome, is_stored=executor.stores_outcomes)

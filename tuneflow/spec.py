@@ -49,7 +49,7 @@ def study_from_json(data: Mapping[str, Any]) -> Study:
 
     Args:
         data: the keys of `Study`. ``searcher`` and ``scheduler`` are type names or mappings with
-            a ``type``; they may be left out, and then are "random" and "fifo".
+            a ``type``; they may be left out, and then are "tpe" and "fifo".
 
     Raises:
         SpecError: names the field, the value and the fix.
@@ -61,7 +61,7 @@ def study_from_json(data: Mapping[str, Any]) -> Study:
         space=space,
         metric=_text(data, "metric"),
         mode=data["mode"],
-        searcher=make("searcher", data.get("searcher") or "random"),
+        searcher=make("searcher", data.get("searcher") or "tpe"),
         scheduler=make("scheduler", data.get("scheduler") or "fifo"),
         objective=_objective(data["objective"], space),
         trials=data.get("trials"),

@@ -18,6 +18,7 @@ from tuneflow import yaml_text
 from tuneflow.errors import SpecError
 from tuneflow.spec import STUDY_KEYS, check_keys, study_from_json
 from tuneflow.study import Study
+from tuneflow.trackers.attached import described
 
 PLACE_KEYS = ("storage", "executor", "trackers")
 
@@ -63,7 +64,8 @@ def load_study_file(
     data.setdefault("name", folder.name if path.stem == "study" else path.stem)
     study = study_from_json({key: data[key] for key in STUDY_KEYS if key in data})
     storage = _storage(data.get("storage"), folder)
-    return StudyFile(study, storage, executor_of(data), trackers_of(data), folder)
+    trackers = described(data.get("trackers") or ())
+    return StudyFile(study, storage, executor_of(data), trackers, folder)
 
 
 def choose_executor(data: dict[str, Any], name: str | None) -> None:
@@ -165,18 +167,4 @@ def executor_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"type": given}
     if not isinstance(given, Mapping):
         raise SpecError("executor", f"{given!r} is no executor", "write {type: dask, workers: 2}")
-    return given
-
-
-def trackers_of(data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return ``data["trackers"]`` as mappings; none when there are none."""
-    given = data.get("trackers") or []
-    if not isinstance(given, list | tuple):
-        raise SpecError("trackers", f"{given!r} is no list", "write [{type: jsonl, path: …}]")
-    return tuple({"type": one} if isinstance(one, str) else _tracker(one) for one in given)
-
-
-def _tracker(given: Any) -> Mapping[str, Any]:
-    if not isinstance(given, Mapping):
-        raise SpecError("trackers", f"{given!r} is no tracker", "write {type: jsonl, path: …}")
     return given

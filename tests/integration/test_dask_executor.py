@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 
+import dask
 import psutil
 import pytest
 from distributed import Client, Security, default_client
@@ -415,6 +416,43 @@ class TestData:
         assert {outcome.reports[0].metrics["loss"] for outcome in ended} == {size}
         pids = notes.read_text().splitlines()
         assert len(pids) == len(set(pids)) <= 2
+
+    def test_data_stays_on_its_workers_when_dask_takes_copies_away(self, job, notes):
+        def load(content):
+            note(notes, os.getpid())
+            return content
+
+        class Data:
+            def __reduce__(self):
+                return load, (b"x" * 3_000_000,)
+
+        def train(config, data):
+            yield {"loss": float(len(data))}
+
+        manager = "distributed.scheduler.active-memory-manager"
+        with (
+            dask.config.set({f"{manager}.start": True, f"{manager}.interval": "20ms"}),
+            opened(job, with_parameters(train, data=Data())) as executor,
+        ):
+            run(executor, segments(10))
+            until(lambda: all(len(held) == 1 for held in executor._client.who_has().values()))
+            ended = outcomes(run(executor, [Segment(n, 0, {}) for n in range(10, 20)]))
+        assert {outcome.status for outcome in ended} == {"completed"}
+        assert {outcome.worker for outcome in ended} == {"worker-0", "worker-1"}
+        pids = notes.read_text().splitlines()
+        assert len(pids) == len(set(pids)) == 2
+
+    def test_workers_drop_the_data_of_a_study_that_is_over(self, job, cluster):
+        def kept():
+            from tuneflow.executors.dask_shipment import _kept
+
+            return len(_kept)
+
+        with opened(job, quick(), address=cluster) as executor:
+            run(executor, segments(1))
+            assert list(executor._client.run(kept).values()) == [1]
+        with Client(cluster, set_as_default=False) as client:
+            assert list(client.run(kept).values()) == [0]
 
 
 WITHOUT_TUNEFLOW = """

@@ -49,7 +49,7 @@ def storage(request, tmp_path):
 
 def tune(train=parabola, **changes):
     defaults = {"space": SPACE, "metric": "loss", "mode": "min", "trials": 5, "progress": False}
-    return tuneflow.tune(train, **{**defaults, **changes})
+    return tuneflow.tune(train, **{**defaults, "searcher": "random", **changes})
 
 
 class TestTune:

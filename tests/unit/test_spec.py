@@ -8,7 +8,7 @@ import pytest
 
 from tuneflow.errors import SpecError
 from tuneflow.schedulers import ASHA, FIFO
-from tuneflow.searchers import Random, Sobol
+from tuneflow.searchers import TPE, Sobol
 from tuneflow.spec import ASK_TELL, study_from_json
 
 SPACE = {
@@ -48,7 +48,7 @@ class TestWhatIsRead:
         assert made.name == "example"
         assert made.objective == {"function": "train.py:train"}
         assert made.scheduler == FIFO()
-        assert made.searcher == Random()
+        assert made.searcher == TPE()
         assert (made.trials, made.seed, made.round_size, made.max_concurrent) == (10, 0, None, None)
         assert made.resources == {}
 

@@ -34,10 +34,13 @@ def validate(
     from tuneflow.api import DEFAULT_STORAGE, load_stored_objective, make_executor
     from tuneflow.opened import check_place
     from tuneflow.study_file import load_study_file
+    from tuneflow.trackers.attached import make_trackers
 
     file = load_study_file(study, settings or (), executor)
     load_stored_objective(file.study, file.folder)
     make_executor(file.executor)
+    make_trackers(file.trackers, file.folder)
+    file.study.searcher.prepare()
     check_place(file.study, storage or file.storage or DEFAULT_STORAGE, probe=probe)
     ladders = _ladders(file.study)
     if as_json:

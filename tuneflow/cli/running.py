@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,15 @@ from tuneflow.cli.options import (
 from tuneflow.cli.output import console, print_json, say, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tuneflow.executors.base import Executor
     from tuneflow.last_place import LastPlace
     from tuneflow.objective import Objective
     from tuneflow.opened import OpenStudy
     from tuneflow.result import Result
     from tuneflow.stream import Observer
+    from tuneflow.trackers.base import Tracker
 
 
 def run(
@@ -46,16 +49,19 @@ def run(
     from tuneflow.last_place import LastPlace
     from tuneflow.opened import OpenStudy
     from tuneflow.study_file import load_study_file
+    from tuneflow.trackers.attached import make_trackers
 
     file = load_study_file(study, settings or (), executor)
     drive = _Drive(
         objective=load_stored_objective(file.study, file.folder),
         executor=make_executor(file.executor),
-        place=LastPlace(str(file.folder), file.executor),
+        trackers=make_trackers(file.trackers, file.folder),
+        place=LastPlace(str(file.folder), file.executor, file.trackers),
         as_json=as_json,
         progress=progress,
         retry_failed=retry_failed,
     )
+    file.study.searcher.prepare()
     drive(OpenStudy.create(file.study, storage or file.storage or DEFAULT_STORAGE))
 
 
@@ -72,15 +78,17 @@ def resume(
     from tuneflow.api import load_stored_objective, make_executor
     from tuneflow.last_place import LastPlace, base_folder
     from tuneflow.opened import OpenStudy
+    from tuneflow.trackers.attached import make_trackers
 
     opened = OpenStudy.open(url)
     last = LastPlace.recall(opened.store)
     folder = base_folder(last)
-    place = _place(last, executor, settings or ())
+    place = _place(folder, last, executor, settings or ())
     drive = _Drive(
         objective=load_stored_objective(opened.study, folder),
-        executor=make_executor(place),
-        place=LastPlace(str(folder), place),
+        executor=make_executor(place.executor or "inline"),
+        trackers=make_trackers(place.trackers, folder),
+        place=place,
         as_json=as_json,
         progress=progress,
         retry_failed=retry_failed,
@@ -88,19 +96,24 @@ def resume(
     drive(opened)
 
 
-def _place(last: LastPlace | None, name: str | None, settings: Sequence[str]) -> Mapping[str, Any]:
-    """Return the executor that a study is gone on with: the last one, changed as asked."""
+def _place(
+    folder: Path, last: LastPlace | None, name: str | None, settings: Sequence[str]
+) -> LastPlace:
+    """Return where a study is gone on with: where it ran last, changed as asked."""
     from tuneflow.errors import SpecError
+    from tuneflow.last_place import LastPlace
     from tuneflow.study_file import assign, choose_executor, executor_of
+    from tuneflow.trackers.attached import described
 
-    data: dict[str, Any] = {"executor": last.executor if last else None}
+    data: dict[str, Any] = {"executor": last.executor, "trackers": last.trackers} if last else {}
     choose_executor(data, name)
     for setting in settings:
-        if not setting.strip().startswith("executor."):
+        if not setting.strip().startswith(("executor.", "trackers=")):
             problem = f"'{setting}' would change what the study is"
-            raise SpecError("--set", problem, "a resume takes --set executor.KEY=VALUE only")
+            fix = "a resume takes --set executor.KEY=VALUE and --set trackers=[…] only"
+            raise SpecError("--set", problem, fix)
         assign(data, setting)
-    return executor_of(data)
+    return LastPlace(str(folder), executor_of(data), described(data.get("trackers") or ()))
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,7 @@ class _Drive:
 
     objective: Objective
     executor: Executor
+    trackers: Sequence[Tracker]
     place: LastPlace
     as_json: bool
     progress: bool
@@ -120,13 +134,14 @@ class _Drive:
         if opened.history.facts:
             say(_standing(opened, self.place))
         try:
-            with _watched(opened, self.progress, self.as_json) as observers:
+            with _watched(opened, self.progress, self.as_json) as view:
                 api.drive(
                     opened,
                     self.objective,
                     self.executor,
+                    self.trackers,
                     place=self.place,
-                    observers=observers,
+                    view=view,
                     retry_failed=self.retry_failed,
                 )
         except KeyboardInterrupt:
@@ -149,16 +164,15 @@ class _Drive:
 
 
 @contextmanager
-def _watched(opened: OpenStudy, progress: bool, as_json: bool) -> Iterator[list[Observer]]:
+def _watched(opened: OpenStudy, progress: bool, as_json: bool) -> Iterator[Observer | None]:
     """Show the study on stderr meanwhile, and a summary in the end."""
     from tuneflow.views.terminal import LiveView, summary
 
     if progress:
         with LiveView(opened.study, opened.url, console(stderr=True)) as view:
-            view(opened.history, ())
-            yield [view]
+            yield view
         return
-    yield []
+    yield None
     if not as_json:
         console(stderr=True).print(summary(opened.study, opened.history, opened.url))
 

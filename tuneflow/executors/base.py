@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
+from tuneflow.errors import SpecError
 from tuneflow.trial import Outcome, Report, Segment
 
 if TYPE_CHECKING:
@@ -132,3 +133,11 @@ class Executor(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close(abandon=kind is not None)
+
+
+def check_isolation(isolation: str, timeout: float | None) -> None:
+    """Raise SpecError unless these can be how an executor runs its trials."""
+    if isolation not in ("thread", "process"):
+        raise SpecError("isolation", f"{isolation!r} is neither 'thread' nor 'process'")
+    if timeout is not None and not timeout > 0:
+        raise SpecError("timeout", f"{timeout} is no time to wait", "give seconds above 0")

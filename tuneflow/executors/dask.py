@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneflow.errors import ClusterError, MissingDependencyError, SpecError
-from tuneflow.executors.base import Executor, Message
+from tuneflow.executors.base import Executor, Message, check_isolation
 from tuneflow.executors.placement import Request
 from tuneflow.trial import Segment
 
@@ -135,7 +135,8 @@ class DaskExecutor(Executor):
 
     def _job(self, job: Job) -> Job:
         timeout = job.timeout if self.timeout is None else self.timeout
-        return replace(job, isolation=self.isolation, timeout=timeout)
+        warm = 0.0 if self._request.gpu else job.warm
+        return replace(job, isolation=self.isolation, timeout=timeout, warm=warm)
 
     @property
     def _opened(self) -> Session:
@@ -182,10 +183,7 @@ class DaskExecutor(Executor):
                 raise SpecError(name, f"{value} is too few", "give at least 1")
         if self.prefetch < 0:
             raise SpecError("prefetch", f"{self.prefetch} is below 0", "give 0 or more")
-        if self.isolation not in ("thread", "process"):
-            problem = f"{self.isolation!r} is neither 'thread' nor 'process'"
-            raise SpecError("isolation", problem)
-        for name in ("timeout", "connect_timeout"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SpecError(name, f"{value} is no time to wait", "give seconds above 0")
+        check_isolation(self.isolation, self.timeout)
+        if not self.connect_timeout > 0:
+            problem = f"{self.connect_timeout} is no time to wait"
+            raise SpecError("connect_timeout", problem, "give seconds above 0")

@@ -237,8 +237,9 @@ def check_request(request: Request, found: Sequence[Place]) -> None:
     )
 
 
-def later(client: Client, action: Callable[[], Any]) -> None:
-    """Send something to the cluster without waiting for the answer, whatever it is."""
+def later(client: Client, action: Callable[[], Any]) -> threading.Event:
+    """Send something to the cluster whatever comes of it; the event tells when it is done."""
+    done = threading.Event()
 
     async def send() -> None:
         # Called in the client's own loop, its methods return coroutines.
@@ -246,6 +247,9 @@ def later(client: Client, action: Callable[[], Any]) -> None:
             await action()
         except Exception as error:  # noqa: BLE001 - a worker that is gone needs no telling
             logging.getLogger(__name__).debug("not delivered: %s", error)
+        finally:
+            done.set()
 
     if client.loop is not None:
         client.loop.add_callback(send)
+    return done

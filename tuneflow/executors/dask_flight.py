@@ -14,6 +14,9 @@ from tuneflow.trial import Failure, Outcome, Segment
 if TYPE_CHECKING:
     from tuneflow.worker import How
 
+# Below this many seconds a segment, the way to the worker and back is what takes the time.
+_SHORT = 0.05
+
 
 @dataclass(slots=True)
 class Flight:
@@ -38,6 +41,32 @@ class Flight:
     stopping: bool = False
     told: tuple[str, How] | None = None
     relaunches: int = 0
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long segments take lately, and so how many should wait for each slot.
+
+    Attributes:
+        prefetch: how many where segments are short.
+        seconds: the running mean of what a segment took; None before the first one.
+    """
+
+    prefetch: int
+    seconds: float | None = None
+
+    def note(self, outcome: Outcome) -> None:
+        """Take the segments that a worker ran to their end into account."""
+        if outcome.ended:
+            seconds = outcome.ended - outcome.started
+            mean = seconds if self.seconds is None else self.seconds
+            self.seconds = mean + 0.2 * (seconds - mean)
+
+    @property
+    def waiting(self) -> int:
+        """How many segments should wait for each slot now."""
+        is_short = self.seconds is not None and self.seconds < _SHORT
+        return self.prefetch if is_short else 0
 
 
 @dataclass(frozen=True, slots=True)

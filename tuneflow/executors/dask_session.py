@@ -24,6 +24,7 @@ from tuneflow.executors.dask_flight import (
     Event,
     Flight,
     Heard,
+    Pace,
     Settled,
     died,
     is_disconnected,
@@ -31,7 +32,7 @@ from tuneflow.executors.dask_flight import (
     raised,
     stopped,
 )
-from tuneflow.executors.dask_shipment import Shipment, ship
+from tuneflow.executors.dask_shipment import Freight, NotShippedError, forget
 from tuneflow.executors.placement import Placement, Request
 from tuneflow.trial import Outcome, Report, Segment
 
@@ -45,11 +46,11 @@ _RELAUNCHES = 3
 # Seconds between two tries to tell a segment that has begun and does not listen yet.
 _RETRY = 0.05
 
+# Seconds that workers have to let go of a study's data; one that hangs must not hold up the end.
+_FORGETTING = 2.0
+
 # Seconds after which to see whether workers joined or left.
 _LOOK = 1.0
-
-# Below this many seconds a segment, the way to the worker and back is what takes the time.
-_SHORT = 0.05
 
 
 class Session:
@@ -75,9 +76,9 @@ class Session:
         parallel: int | None = None,
     ) -> None:
         self._client = client
-        self._job = job
-        self._objective = objective
-        self._prefetch = prefetch
+        self._storage = job.storage
+        self._freight = Freight(client, job, objective)
+        self._pace = Pace(prefetch)
         self._parallel = parallel
         self._nonce = uuid.uuid4().hex[:12]
         self._demands = demands(client, request)
@@ -88,21 +89,18 @@ class Session:
         self._withdrawn: dict[int, tuple[int, int]] = {}
         self._homes: dict[int, str] = {}
         self._launches = 0
-        self._seconds: float | None = None
         self._looked = -math.inf
         self._ready: list[Message] = []
         self._events: SimpleQueue[Event] = SimpleQueue()
         client.subscribe_topic(self._topic, self._hear)
         self._look_around()
-        self._shipment = self._ship()
+        self._freight.for_worker(None, spread=self._placement.capacity > 0)
 
     @property
     def slots(self) -> int:
         """How many segments may be under way now."""
         slots = self._parallel or self._placement.capacity
-        if self._seconds is not None and self._seconds < _SHORT:
-            slots *= 1 + self._prefetch
-        return max(1, slots)
+        return max(1, slots * (1 + self._pace.waiting))
 
     def submit(self, segment: Segment) -> None:
         """Have a segment run as soon as a slot is free."""
@@ -161,6 +159,9 @@ class Session:
         """Let go of everything on the cluster."""
         if self._client.status == "running":
             self._client.unsubscribe_topic(self._topic)
+            ident = self._freight.ident
+            done = later(self._client, lambda: self._client.run(forget, ident, on_error="ignore"))
+            done.wait(_FORGETTING)
         self._backlog.clear()
         self._flights.clear()
         self._live.clear()
@@ -168,11 +169,6 @@ class Session:
     @property
     def _topic(self) -> str:
         return f"tuneflow-{self._nonce}"
-
-    def _ship(self) -> Future[Any]:
-        shipment = Shipment.pack(self._job, self._objective)
-        key = f"{self._topic}-objective-{self._launches}"
-        return ship(self._client, shipment, key, spread=self._placement.capacity > 0)
 
     def _launch_more(self) -> None:
         """Send segments while there are slots, each where its trial is warm, if it can be."""
@@ -185,17 +181,16 @@ class Session:
         launch = self._launches
         future = self._client.submit(
             dask_worker.run,
-            self._shipment,
-            launch,
-            segment.to_json(),
-            self._topic,
-            self._placement.request.gpu,
+            self._freight.for_worker(where, spread=self._placement.capacity > 0),
+            ident=self._freight.ident,
+            launch=launch,
+            segment=segment.to_json(),
+            topic=self._topic,
+            gpu=self._placement.request.gpu,
             key=f"tuneflow-{segment.trial}-{segment.segment}-{self._nonce}-{launch}",
             pure=False,
             resources=self._demands or None,
             workers=[where] if where else None,
-            # Dask forgets what a task demands once it may look beyond its worker.
-            allow_other_workers=bool(where) and not self._demands,
         )
         flight = Flight(launch, segment, future, where, relaunches=relaunches)
         self._flights[launch] = self._live[segment.key] = flight
@@ -221,12 +216,13 @@ class Session:
         except OSError as error:
             raise self._disconnected() from error
         self._looked = time.monotonic()
-        if self._demands:
-            self._rescue()
+        self._freight.limit(self._placement.addresses)
+        self._rescue()
 
     def _rescue(self) -> None:
-        """Launch again what was on workers that left, where Dask does not do it itself.
+        """Launch again what was on workers that left.
 
+        Dask could do it, but it forgets what a task demands once the task may leave its worker.
         The latest first: the earliest one was running, and if it was what killed the worker, the
         others are through before it does so again.
         """
@@ -255,6 +251,7 @@ class Session:
             return
         flight.where, flight.began = message["worker"], True
         self._placement.put(flight.launch, message["worker"])
+        self._freight.arrived(message["worker"])
         if "outcome" in message:
             self._end(flight, Outcome.from_json(message["outcome"]))
             return
@@ -278,19 +275,24 @@ class Session:
         if flight is None:
             return
         if future.status == "error":
-            self._end(flight, raised(flight.segment, future.exception()))
+            self._on_error(flight, future.exception())
         elif future.status == "finished":
             self._end(flight, lost(flight.segment, "its worker gave it up"))
         else:
             self._on_cancelled(flight, future)
+
+    def _on_error(self, flight: Flight, error: BaseException | None) -> None:
+        if isinstance(error, NotShippedError):
+            self._freight.limit(set())
+            self._relaunch(flight)
+        else:
+            self._end(flight, raised(flight.segment, error))
 
     def _on_cancelled(self, flight: Flight, future: Future[Any]) -> None:
         """Launch again what lost the objective that it needs, with a new copy of it."""
         if self._client.status != "running" or is_disconnected(future):
             raise self._disconnected()
         self._look_around()
-        if self._shipment.status not in ("finished", "pending"):
-            self._shipment = self._ship()
         if flight.launch in self._flights:
             self._relaunch(flight)
 
@@ -314,10 +316,7 @@ class Session:
         self._ready.append(Ended(outcome))
         if outcome.status == "paused" and flight.where:
             self._homes[outcome.trial] = flight.where
-        if outcome.ended:
-            seconds = outcome.ended - outcome.started
-            mean = self._seconds
-            self._seconds = seconds if mean is None else mean + 0.2 * (seconds - mean)
+        self._pace.note(outcome)
 
     def _forget(self, flight: Flight) -> None:
         del self._flights[flight.launch]
@@ -346,6 +345,6 @@ class Session:
 
     async def _send(self, worker: str, key: tuple[int, int], how: How) -> bool:
         answers: dict[str, bool] = await self._client.run(
-            dask_worker.tell, self._job.storage, *key, how, workers=[worker]
+            dask_worker.tell, self._storage, *key, how, workers=[worker]
         )
         return answers[worker]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
-from tuneflow.executors.dask_shipment import Shipment
+from tuneflow.executors.dask_shipment import Shipment, keep
 from tuneflow.executors.devices import VARIABLE, Allocator, visible_devices
 from tuneflow.trial import Report, Segment
 from tuneflow.worker import Control, How, Job, run_segment, stop_segment
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 
 
 def run(
-    shipment: Shipment, launch: int, segment: dict[str, Any], topic: str, gpu: float = 0
+    shipment: Shipment | None,
+    *,
+    ident: str,
+    launch: int,
+    segment: dict[str, Any],
+    topic: str,
+    gpu: float = 0,
 ) -> None:
     """Run a segment, saying on ``topic`` where it began, what it reports and how it ended.
 
     Args:
-        shipment: what to run it with.
+        shipment: what to run it with; None where this process has it.
+        ident: of the shipment.
         launch: the driver's number for this launch, which every message carries.
         segment: the segment's JSON.
         topic: the driver's topic.
@@ -42,8 +49,9 @@ def run(
     def emit(report: Report) -> None:
         say(report=report.to_json())
 
+    kept = keep(shipment, ident)
     say()
-    job, objective = shipment.open()
+    job, objective = kept.open()
     with _devices(job, gpu) as equipped:
         outcome = run_segment(
             equipped,

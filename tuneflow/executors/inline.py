@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tuneflow.executors.base import Ended, Executor, Message, Progress
+from tuneflow.executors.base import Ended, Executor, Message, Progress, check_isolation
 from tuneflow.trial import Outcome, Report, Segment
 from tuneflow.worker import Control, run_segment
 
@@ -27,9 +27,18 @@ class InlineExecutor(Executor):
     A trial that reports goes on only once the driver waits for more, so what the driver decides
     from a report reaches the trial before its next step, and a study takes the same course
     whenever it is run. The trial runs in a thread of its own, so that Ctrl-C ends the wait.
+
+    Attributes:
+        isolation: "thread" runs a trial in this process; "process" gives it a process of its
+            own, which a timeout or a stop can end at any point.
+        timeout: seconds after which a segment fails, or None.
     """
 
+    isolation: Literal["thread", "process"] = "thread"
+    timeout: float | None = None
+
     def __post_init__(self) -> None:
+        check_isolation(self.isolation, self.timeout)
         self._job: Job | None = None
         self._objective: Objective | None = None
         self._queue: deque[Segment] = deque()
@@ -43,7 +52,9 @@ class InlineExecutor(Executor):
 
     def open(self, job: Job, objective: Objective) -> None:
         """Take note of what to run."""
-        self._job, self._objective = job, objective
+        timeout = job.timeout if self.timeout is None else self.timeout
+        self._job = replace(job, isolation=self.isolation, timeout=timeout)
+        self._objective = objective
 
     def submit(self, segment: Segment) -> None:
         """Have a segment run after those submitted before it."""

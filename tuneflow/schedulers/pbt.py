@@ -27,8 +27,16 @@ from tuneflow.events import (
 )
 from tuneflow.history import History
 from tuneflow.rng import choose_index, generator
-from tuneflow.schedulers.base import Clone, Decision, Resume, Scheduler, Start, require
-from tuneflow.schedulers.levels import check_resources, exact
+from tuneflow.schedulers.base import (
+    Clone,
+    Decision,
+    Resume,
+    Scheduler,
+    Start,
+    require,
+    require_number,
+)
+from tuneflow.schedulers.levels import exact
 from tuneflow.schedulers.perturb import perturb
 from tuneflow.space import Domain, Space
 from tuneflow.trial import Params, Resource
@@ -41,7 +49,7 @@ class PBT(Scheduler):
     The study's ``trials`` is the size of the population. Every ``interval`` units a member is
     ready; when it is among the worst ``quantile`` it goes on from the newest checkpoint of a
     member drawn among the best ``quantile``, with that member's parameters explored. With fewer
-    slots than members they take turns: whoever is furthest behind goes first.
+    slots than members they take turns.
 
     Args:
         max_resource: the level at which a member is complete.
@@ -57,8 +65,9 @@ class PBT(Scheduler):
             compared at the same level, and let the worst copy before anybody moves on. Default
             False: a member is compared with the latest value of each other one.
 
-    A member's step count follows its donor. A donor needs a checkpoint and a finite value, has
-    reported since it was last cloned itself, and is not complete. A member whose value is NaN
+    A member's step count follows its donor. A donor has a finite value and a checkpoint, both
+    newer than the last time that it copied somebody itself, and is not complete: so no copy is of
+    an old state, and the population always gets on. A member whose value is NaN
     or missing ranks last, so it is replaced first. A member that failed for good takes no
     further part and is not waited for.
     """
@@ -74,7 +83,13 @@ class PBT(Scheduler):
     synchronous: bool = False
 
     def __post_init__(self) -> None:
-        check_resources(self.interval, self.max_resource)
+        require_number("interval", self.interval, 0)
+        require_number("max_resource", self.max_resource, 0)
+        require(
+            self.interval <= self.max_resource,
+            "interval",
+            f"{self.interval!r} is above max_resource {self.max_resource!r}",
+        )
         require(
             0 <= self.quantile <= 0.5,
             "quantile",
@@ -157,6 +172,7 @@ class _Member:
     level: Resource = 0
     loss: float | None = None
     has_checkpoint: bool = False
+    """Whether it has saved one since it last copied somebody."""
     checkpoint_level: Resource = 0
     launches: int = 0
     is_running: bool = False
@@ -178,11 +194,7 @@ class _Population:
         """Return the member that goes on next, and whom it may copy."""
         if not self._ready:
             return None
-        if self._rule.synchronous:
-            number = next(iter(self._ready))
-        else:
-            number = min(self._ready, key=lambda number: self.members[number].level)
-        donors = self._ready[number]
+        number, donors = next(iter(self._ready.items()))
         return number, self._donors(number, self._ranked()) if donors is None else donors
 
     def can_give(self, donor: int) -> bool:
@@ -193,7 +205,7 @@ class _Population:
             and member.has_checkpoint
             and member.loss is not None
             and member.loss < math.inf
-            and member.checkpoint_level < self._rule.max_resource
+            and member.level < self._rule.max_resource
         )
 
     def apply(self, fact: Fact) -> None:
@@ -222,10 +234,9 @@ class _Population:
         member.is_running, member.is_out, member.has_failed = True, False, False
         member.launches += 1
         self._ready.pop(fact.trial, None)
-        member.has_checkpoint = fact.checkpoint is not None
         member.checkpoint_level = fact.start
         if fact.source is not None:
-            member.level, member.loss = fact.start, None
+            member.level, member.loss, member.has_checkpoint = fact.start, None, False
 
     def _reported(self, fact: Reported) -> None:
         member, report = self.members[fact.trial], fact.report

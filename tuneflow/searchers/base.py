@@ -68,12 +68,12 @@ class Searcher(ABC):
             field = f"searcher.known_results[{position}]"
             if set(known) != {"params", "value"}:
                 raise SpecError(field, f"{dict(known)!r} is not {{'params': …, 'value': …}}")
-            if not is_number(known["value"]) or not math.isfinite(known["value"]):
-                problem = f"{known['value']!r} is not a finite number"
+            value, outside = known["value"], space.explain(known["params"])
+            if not is_number(value) or not math.isfinite(value):
+                problem = f"{value!r} is not a finite number"
                 raise SpecError(f"{field}.value", problem, "leave this result out")
-            problem = space.explain(known["params"])
-            if problem is not None:
-                raise SpecError(f"{field}.params", problem)
+            if outside is not None:
+                raise SpecError(f"{field}.params", outside)
 
     def prepare(self) -> None:  # noqa: B027 - most searchers need nothing
         """Import what proposing needs. Raises MissingDependencyError before any trial runs."""

@@ -141,7 +141,7 @@ class Recipe:
         try:
             from optuna import samplers
         except ImportError as error:
-            raise MissingDependencyError("optuna", "optuna") from error
+            raise MissingDependencyError("optuna", "optuna", "the searcher 'random'") from error
         if self.sampler not in KINDS:
             return _imported(self.sampler)
         for package in self.kind.needs:

@@ -29,21 +29,19 @@ def make_trackers(given: Sequence[TrackerLike], folder: Path) -> list[Tracker]:
         given: instances, type names and mappings.
         folder: where the relative paths in names and mappings start.
     """
-    if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
-        raise SpecError("trackers", f"{given!r} is no list", "write [{type: jsonl, path: …}]")
-    return [_made(tracker, folder) for tracker in given]
+    return [_made(tracker, folder) for tracker in _listed(given)]
 
 
 def described(given: Sequence[TrackerLike]) -> tuple[Mapping[str, Any], ...]:
     """Return trackers as a study file has them, without those that are instances."""
-    plain = (tracker for tracker in given if isinstance(tracker, str | Mapping))
+    plain = (tracker for tracker in _listed(given) if not isinstance(tracker, Tracker))
     return tuple({"type": one} if isinstance(one, str) else one for one in plain)
 
 
 @contextmanager
 def attached(
     trackers: Sequence[Tracker], study: Study, url: str, history: History
-) -> Iterator[list[Callable[[History, Sequence[Fact]], None]]]:
+) -> Iterator[Sequence[Callable[[History, Sequence[Fact]], None]]]:
     """Open trackers, yield an observer for each, and close them in the end.
 
     Raises SpecError or MissingDependencyError when a tracker cannot work as it is set up. Any
@@ -95,6 +93,17 @@ class _Attached:
             what = f"{type(error).__name__}: {error}"
             _log.warning("the tracker '%s' is dropped, the study goes on: %s", name, what)
         self._is_dropped = True
+
+
+def _listed(given: Sequence[TrackerLike]) -> Sequence[TrackerLike]:
+    """Raise SpecError unless this is a list of what can be a tracker."""
+    if not isinstance(given, list | tuple):
+        raise SpecError("trackers", f"{given!r} is no list", "write [{type: jsonl, path: …}]")
+    for position, tracker in enumerate(given):
+        if not isinstance(tracker, Tracker | Mapping | str):
+            field, fix = f"trackers[{position}]", "write {type: jsonl, path: …}"
+            raise SpecError(field, f"{tracker!r} is no tracker", fix)
+    return given
 
 
 def _made(given: TrackerLike, folder: Path) -> Tracker:
