@@ -89,6 +89,7 @@ class History:
         self.closings = 0
         self._best = math.inf
         self._best_closings = 0
+        self._improving: int | None = None
         self._indexes: dict[Hashable, Index] = {}
 
     def append(self, fact: Fact) -> None:
@@ -155,7 +156,7 @@ class History:
 
     @property
     def closings_since_best(self) -> int:
-        """How many segments have closed since `best_loss` last fell."""
+        """How many segments have closed since the one in which `best_loss` last fell."""
         return self.closings - self._best_closings
 
     @property
@@ -218,6 +219,7 @@ class History:
         loss = self.loss(report.metrics)
         if loss < self._best:
             self._best, self._best_closings = loss, self.closings
+            self._improving = fact.trial
 
     def _stopped(self, fact: Stopped) -> None:
         trial = self.trials[fact.trial]
@@ -229,6 +231,8 @@ class History:
     def _closed(self, fact: Closed) -> None:
         trial = self.running.pop(fact.trial)
         self.closings += 1
+        if fact.trial == self._improving:
+            self._best_closings, self._improving = self.closings, None
         trial.failure = fact.failure
         trial.failures += fact.status == "failed"
         trial.losses += fact.status == "lost"

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from tuneflow.checkpoints import Checkpoints
 from tuneflow.errors import CheckpointCorruptError, ObjectiveError, SpecError, did_you_mean
 from tuneflow.job import Job
-from tuneflow.objective.control import Control, How, registered, stop_segment
+from tuneflow.objective.control import Control, How
 from tuneflow.objective.output import Log
 from tuneflow.objective.scratch import new_path
 from tuneflow.objective.stream import Ended, Event, Objective, RawReport, Stream
@@ -42,7 +42,7 @@ from tuneflow.trial import (
     outcome_path,
 )
 
-__all__ = ["Control", "How", "Job", "run_segment", "stop_segment"]
+__all__ = ["Control", "How", "Job", "run_segment"]
 
 Emit: TypeAlias = Callable[[Report], None]
 """Told each report of the segment once it counts; the objective waits meanwhile."""
@@ -84,12 +84,11 @@ def run_segment(
         worker=worker,
         store=store or _store(job.storage),
     )
-    with registered((job.storage, *segment.key), control):
-        try:
-            return run.run()
-        finally:
-            control.on_request(None)
-            run.discard()
+    try:
+        return run.run()
+    finally:
+        control.on_request(None)
+        run.discard()
 
 
 @functools.lru_cache(maxsize=16)

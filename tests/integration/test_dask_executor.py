@@ -235,7 +235,7 @@ class TestRunning:
                 yield {"loss": 1 / (1 + step)}
 
         with opened(job, train) as executor:
-            first = [Segment(n, 0, {"x": n}, until=1) for n in range(4)]
+            first = [Segment(n, 0, {"x": n}, until=1) for n in range(2)]
             paused = outcomes(run(executor, first))
             assert {outcome.status for outcome in paused} == {"paused"}
             for outcome in paused:
@@ -243,7 +243,7 @@ class TestRunning:
                 (second,) = outcomes(run(executor, [again]))
                 assert second.worker == outcome.worker
                 assert second.reports[-1].resource == 2
-        assert sorted(notes.read_text().split()) == ["0", "1", "2", "3"]
+        assert sorted(notes.read_text().split()) == ["0", "1"]
 
     def test_a_storage_that_fails_on_the_worker_loses_the_segment(self, tmp_path):
         (tmp_path / "study").write_text("a file where the study's folder should be")
@@ -337,13 +337,13 @@ class TestDeaths:
             executor.submit(Segment(0, 0, {}))
             follow(executor, progress())
             os.kill(int(notes.read_text()), signal.SIGKILL)
-            until(lambda: len(notes.read_text().splitlines()) == 2)
+            follow(executor, progress())
             gate.touch()
-            messages = follow(executor, ends())
-            (outcome,) = outcomes(messages)
+            (outcome,) = outcomes(follow(executor, ends()))
             assert executor.wait(0.2) == []
         assert outcome.status == "completed"
         assert [report.resource for report in outcome.reports] == [1, 2]
+        assert len(set(notes.read_text().split())) == 2
 
     @pytest.mark.parametrize("resources", [{}, {"memory": "100MB"}])
     def test_a_trial_that_kills_its_workers_is_lost_and_the_others_are_not(self, job, resources):
@@ -385,6 +385,7 @@ class TestDeaths:
             is_first = notes.read_text().split() == [str(os.getpid())]
             while True:
                 yield {"loss": 1.0}
+                time.sleep(0.001)
                 while is_first and not gate.exists():
                     time.sleep(0.01)
 

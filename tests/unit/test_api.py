@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import tuneflow
+from tuneflow.api import drive
 from tuneflow.errors import (
+    MissingDependencyError,
     ObjectiveError,
     SpecError,
     StudyConflictError,
@@ -20,12 +22,24 @@ from tuneflow.errors import (
     TrialsFailedError,
 )
 from tuneflow.executors import InlineExecutor
+from tuneflow.last_place import LastPlace
+from tuneflow.objective.reference import load_objective
+from tuneflow.opened import OpenStudy
 from tuneflow.schedulers import ASHA
 from tuneflow.searchers import Random
 from tuneflow.space import Space, uniform
+from tuneflow.spec import study_from_json
 
 SPACE = {"x": uniform(0, 1)}
 calls: list[float] = []
+
+
+class Unopened(InlineExecutor):
+    """Notes the job that it is opened with, and opens nothing."""
+
+    def open(self, job, objective):
+        self.job = job
+        raise AssertionError("opened")
 
 
 def parabola(config):
@@ -212,6 +226,46 @@ class TestResume:
     def test_there_must_be_a_study(self, storage):
         with pytest.raises(StudyNotFoundError):
             tuneflow.resume(f"{storage}/none")
+
+
+class TestWhatIsMissing:
+    @pytest.fixture(autouse=True)
+    def no_optuna(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "optuna", None)
+
+    def test_is_said_before_a_trial_runs_or_the_study_exists(self, tmp_path):
+        """The default searcher needs Optuna; whoever does without can name another one."""
+        message = "run: pip install 'tuneflow[optuna]', or use the searcher 'random'"
+        with pytest.raises(MissingDependencyError, match=re.escape(message)):
+            tune(storage=tmp_path, searcher=None)
+        assert list(tmp_path.iterdir()) == []
+        assert tune(storage=tmp_path, searcher="random").state == "finished"
+
+    def test_is_said_before_a_cluster_starts(self, tmp_path):
+        study = study_from_json(
+            {"name": "a", "objective": {"function": "a:b"}, "space": {"x": [1]}}
+            | {"metric": "loss", "mode": "min", "trials": 1}
+        )
+        opened = OpenStudy.create(study, str(tmp_path))
+        with pytest.raises(MissingDependencyError):
+            drive(opened, load_objective(parabola), Unopened(), place=LastPlace(str(tmp_path)))
+
+    def test_is_said_to_a_loop_of_your_own(self, tmp_path):
+        with pytest.raises(MissingDependencyError):
+            tuneflow.create_study(
+                space=SPACE, metric="loss", mode="min", trials=1, storage=tmp_path
+            )
+
+
+class TestWarmTrials:
+    @pytest.mark.parametrize(
+        ("resources", "warm"), [({}, True), ({"cpu": 2}, True), ({"gpu": 0.5}, False)]
+    )
+    def test_none_is_kept_where_it_would_keep_memory_of_a_gpu(self, tmp_path, resources, warm):
+        executor = Unopened()
+        with pytest.raises(AssertionError, match="opened"):
+            tune(storage=tmp_path, resources=resources, executor=executor)
+        assert (executor.job.warm > 0) is warm
 
 
 class TestLoad:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from tuneflow.trackers import JsonLines, Tracker
 
 def train(config):
     for level in range(1, 5):
-        yield {"loss": config["x"] / level if level > 1 else float("nan")}
+        yield {"loss": config["x"] / level, "gap": float("nan")}
 
 
 def tune(storage, **changes):
@@ -147,8 +148,8 @@ class TestErrors:
     def test_a_tracker_that_is_dropped_is_told_nothing_more_and_is_closed(self, tmp_path, failing):
         witness = Witness(failing)
         tune(tmp_path, trackers=[witness])
-        assert witness.calls == ["open", "call", "close"][: 3 if failing == "call" else 1] + (
-            ["close"] if failing == "open" else []
+        assert witness.calls == (
+            ["open", "close"] if failing == "open" else ["open", "call", "close"]
         )
 
     @pytest.mark.parametrize(
@@ -165,14 +166,14 @@ class TestErrors:
         ("trackers", "message"),
         [
             ("jsonl", "trackers: 'jsonl' is no list"),
-            ([3], r"trackers\[0\]: 3 is no tracker; write"),
+            ([3], "trackers[0]: 3 is no tracker; write"),
             (["jsonll"], "tracker.type: there is no tracker 'jsonll'; did you mean 'jsonl'?"),
             (["jsonl"], "tracker.path: is needed and missing"),
             ([{"type": "jsonl", "pth": "x"}], "tracker.pth: unknown key; did you mean 'path'?"),
         ],
     )
     def test_what_is_no_tracker_is_said_before_the_study_exists(self, tmp_path, trackers, message):
-        with pytest.raises(SpecError, match=message):
+        with pytest.raises(SpecError, match=re.escape(message)):
             tune(tmp_path, trackers=trackers)
         assert list(tmp_path.iterdir()) == []
 
@@ -205,7 +206,7 @@ class TestJsonLines:
     def test_a_metric_that_json_lacks_is_a_string(self, tmp_path):
         tune(tmp_path, trackers=[JsonLines(tmp_path / "log.jsonl")])
         reports = [line for line in lines(tmp_path / "log.jsonl") if line["event"] == "report"]
-        assert reports[0]["metrics.loss"] == "NaN"
+        assert reports[0]["metrics.gap"] == "NaN"
 
     def test_a_failed_trial_says_why(self, tmp_path):
         def broken(config):
@@ -250,12 +251,13 @@ class TestJsonLines:
         starts = [line["trial"] for line in lines(tmp_path / "log.jsonl") if "bracket" in line]
         assert starts == [trial.number for trial in result.trials]
 
-    def test_a_file_of_something_else_is_left_alone(self, tmp_path):
+    @pytest.mark.parametrize("text", ["precious\n", "precious"])
+    def test_a_file_of_something_else_is_left_alone(self, tmp_path, text):
         path = tmp_path / "log.jsonl"
-        path.write_text("precious\n")
+        path.write_text(text)
         with pytest.raises(SpecError, match="holds something else than the lines of"):
             tune(tmp_path, trackers=[JsonLines(path)])
-        assert path.read_text() == "precious\n"
+        assert path.read_text() == text
 
 
 class TestWhereTheyAreNamed:
@@ -305,7 +307,8 @@ class TestWhereTheyAreNamed:
         assert "tracker.path" in capsys.readouterr().err
         assert not (project / "log.jsonl").exists()
 
-    def test_what_is_given_as_an_instance_is_not_remembered(self, tmp_path):
+    def test_what_is_given_as_an_instance_is_not_remembered(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
         given = [JsonLines(tmp_path / "a.jsonl"), {"type": "jsonl", "path": "b.jsonl"}]
         url = tune(tmp_path, trackers=given).url
         assert LastPlace.recall(Store(url)).trackers == ({"type": "jsonl", "path": "b.jsonl"},)
@@ -399,5 +402,5 @@ class TestAnotherPackage:
         assert stored.to_json() == {"type": "acme-short", "units": 3}
 
     def test_its_fields_are_checked_like_ours(self, tmp_path):
-        with pytest.raises(SpecError, match="scheduler.units: 'many' does not fit"):
+        with pytest.raises(SpecError, match=r"^scheduler\.units: 'many' does not fit"):
             tune(tmp_path, scheduler={"type": "acme-short", "units": "many"})

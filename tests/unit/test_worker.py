@@ -31,7 +31,7 @@ from tuneflow.objective.session import TrialStopped, checkpoint, current_trial, 
 from tuneflow.objective.warm import warm_trials
 from tuneflow.store import Store
 from tuneflow.trial import Outcome, Segment, checkpoint_ref, log_path, outcome_path
-from tuneflow.worker import Control, Job, stop_segment
+from tuneflow.worker import Control, Job
 
 
 @pytest.fixture(autouse=True)
@@ -507,9 +507,7 @@ def test_told_to_stop_it_ends_at_its_report(runner, isolation):
     outcome = runner.run(
         PythonObjective(forever),
         Segment(0, 0, {}),
-        emit=lambda said: (
-            stop_segment(runner.job.storage, 0, 0, "stop") if said.resource == 3 else None
-        ),
+        emit=lambda said: runner.control.stop() if said.resource == 3 else None,
     )
     assert outcome.status == "stopped"
     assert levels(outcome.reports) == [1, 2, 3]
@@ -577,31 +575,28 @@ def test_an_objective_that_computes_can_be_ended_unless_it_is_a_thread(tmp_path,
         objective = load({"command": ["sh", "-c", f"touch {started}; sleep 60"]})
     thread, outcomes = in_background(runner, objective, Segment(4, 2, {}))
     until_true(started.exists)
-    assert stop_segment(runner.job.storage, 4, 2, how)
+    runner.control.request(how)
     thread.join(20)
     assert [outcome and outcome.status for outcome in outcomes] == [status]
-    assert not stop_segment(runner.job.storage, 4, 2, how)
 
 
 def test_a_thread_that_computes_stops_at_its_next_report(runner):
-    go_on = threading.Event()
+    began, go_on = threading.Event(), threading.Event()
 
     def train(config):
+        began.set()
         go_on.wait(30)
         yield 1
         yield 2
 
     thread, outcomes = in_background(runner, PythonObjective(train), Segment(0, 0, {}))
-    until_true(lambda: stop_segment(runner.job.storage, 0, 0, "stop"))
+    assert began.wait(20)
+    runner.control.stop()
     go_on.set()
     thread.join(20)
     (outcome,) = outcomes
     assert outcome.status == "stopped"
     assert len(outcome.reports) <= 1
-
-
-def test_an_unknown_segment_cannot_be_stopped(runner):
-    assert not stop_segment(runner.job.storage, 0, 0, "stop")
 
 
 @pytest.mark.parametrize("form", ["process", "command", "thread"])

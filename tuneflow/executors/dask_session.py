@@ -76,7 +76,6 @@ class Session:
         parallel: int | None = None,
     ) -> None:
         self._client = client
-        self._storage = job.storage
         self._freight = Freight(client, job, objective)
         self._pace = Pace(prefetch)
         self._parallel = parallel
@@ -86,7 +85,7 @@ class Session:
         self._flights: dict[int, Flight] = {}
         self._live: dict[tuple[int, int], Flight] = {}
         self._backlog: dict[tuple[int, int], Segment] = {}
-        self._withdrawn: dict[int, tuple[int, int]] = {}
+        self._withdrawn: set[int] = set()
         self._homes: dict[int, str] = {}
         self._launches = 0
         self._looked = -math.inf
@@ -252,22 +251,21 @@ class Session:
         flight.where, flight.began = message["worker"], True
         self._placement.put(flight.launch, message["worker"])
         self._freight.arrived(message["worker"])
-        if "outcome" in message:
-            self._end(flight, Outcome.from_json(message["outcome"]))
-            return
         if flight.stopping:
             # It may be a second try, on another worker.
             self._tell(flight, "stop")
-        if "report" in message:
-            report = Report.from_json(message["report"])
+        for data in message["reports"]:
+            report = Report.from_json(data)
             self._ready.append(Progress(*flight.segment.key, report, message["worker"]))
+        if message["outcome"] is not None:
+            self._end(flight, Outcome.from_json(message["outcome"]))
 
     def _on_stray(self, message: dict[str, Any]) -> None:
         """End a segment that was taken back at the moment when it began."""
-        key = self._withdrawn.pop(message["launch"], None)
-        if key is not None and key not in self._live and "outcome" not in message:
-            worker = message["worker"]
-            later(self._client, lambda: self._send(worker, key, "abandon"))
+        launch, worker = message["launch"], message["worker"]
+        if launch in self._withdrawn and message["outcome"] is None:
+            later(self._client, lambda: self._send(worker, launch, "abandon"))
+        self._withdrawn.discard(launch)
 
     def _on_settled(self, launch: int, future: Future[Any]) -> None:
         """Act on the end of a task that has said no outcome; the usual one is forgotten by now."""
@@ -324,7 +322,7 @@ class Session:
         self._placement.free(flight.launch)
 
     def _withdraw(self, flight: Flight) -> None:
-        self._withdrawn[flight.launch] = flight.segment.key
+        self._withdrawn.add(flight.launch)
         future = flight.future
         later(self._client, lambda: self._client.cancel([future]))
 
@@ -337,14 +335,14 @@ class Session:
 
         async def send() -> None:
             while flight.launch in self._flights and flight.told == (worker, how):
-                if await self._send(worker, flight.segment.key, how):
+                if await self._send(worker, flight.launch, how):
                     return
                 await asyncio.sleep(_RETRY)
 
         later(self._client, send)
 
-    async def _send(self, worker: str, key: tuple[int, int], how: How) -> bool:
+    async def _send(self, worker: str, launch: int, how: How) -> bool:
         answers: dict[str, bool] = await self._client.run(
-            dask_worker.tell, self._storage, *key, how, workers=[worker]
+            dask_worker.tell, self._topic, launch, how, workers=[worker]
         )
         return answers[worker]

@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import platform
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,8 +16,8 @@ from distributed import get_worker
 
 from tuneflow.executors.dask_shipment import Shipment, keep
 from tuneflow.executors.devices import VARIABLE, Allocator, visible_devices
-from tuneflow.trial import Report, Segment
-from tuneflow.worker import Control, How, Job, run_segment, stop_segment
+from tuneflow.trial import Segment
+from tuneflow.worker import Control, How, Job, run_segment
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -42,27 +43,54 @@ def run(
         gpu: how much of the worker's GPUs it was promised.
     """
     worker = get_worker()
-
-    def say(**message: Any) -> None:
-        worker.log_event(topic, {"launch": launch, "worker": worker.address, **message})
-
-    def emit(report: Report) -> None:
-        say(report=report.to_json())
-
+    line = _Line(worker, topic, launch)
     kept = keep(shipment, ident)
-    say()
-    job, objective = kept.open()
-    with _devices(job, gpu) as equipped:
-        outcome = run_segment(
-            equipped,
-            objective,
-            Segment.from_json(segment),
-            emit=emit,
-            control=Control(),
-            worker=str(worker.name),
-        )
+    with _listening(topic, launch) as control:
+        line.say()
+        job, objective = kept.open()
+        with _devices(job, gpu) as equipped:
+            outcome = run_segment(
+                equipped,
+                objective,
+                Segment.from_json(segment),
+                emit=lambda report: line.say(report.to_json()),
+                control=control,
+                worker=str(worker.name),
+            )
     if outcome is not None:
-        say(outcome=outcome.to_json())
+        line.say(outcome=outcome.to_json())
+
+
+class _Line:
+    """What a segment says to its driver: in order, and together what comes close together."""
+
+    def __init__(self, worker: Worker, topic: str, launch: int) -> None:
+        self._worker = worker
+        self._topic = topic
+        self._launch = launch
+        self._lock = threading.Lock()
+        self._unsent: dict[str, Any] | None = None
+
+    def say(
+        self, report: dict[str, Any] | None = None, outcome: dict[str, Any] | None = None
+    ) -> None:
+        """Send a report, an outcome, or that the segment has begun; never waits."""
+        with self._lock:
+            is_first = self._unsent is None
+            if self._unsent is None:
+                self._unsent = {"reports": [], "outcome": None}
+            if report is not None:
+                self._unsent["reports"].append(report)
+            self._unsent["outcome"] = outcome
+        if is_first:
+            # The end of the task is told by the same loop, and so after this.
+            self._worker.loop.add_callback(self._send)
+
+    def _send(self) -> None:
+        with self._lock:
+            said, self._unsent = self._unsent, None
+        about = {"launch": self._launch, "worker": self._worker.address}
+        self._worker.log_event(self._topic, {**about, **(said or {})})
 
 
 @contextmanager
@@ -82,9 +110,26 @@ def _allocator() -> Allocator:
     return Allocator(visible_devices())
 
 
-def tell(storage: str, trial: int, segment: int, how: How) -> bool:
-    """Tell a segment to end if it runs in this process; return whether it does."""
-    return stop_segment(storage, trial, segment, how)
+# By launch: another driver that has taken the study over may run the same segment here.
+_controls: dict[tuple[str, int], Control] = {}
+
+
+@contextmanager
+def _listening(topic: str, launch: int) -> Iterator[Control]:
+    """Let `tell` reach a launch meanwhile."""
+    control = _controls[topic, launch] = Control()
+    try:
+        yield control
+    finally:
+        del _controls[topic, launch]
+
+
+def tell(topic: str, launch: int, how: How) -> bool:
+    """Tell a launch to end if it runs in this process; return whether it does."""
+    control = _controls.get((topic, launch))
+    if control is not None:
+        control.request(how)
+    return control is not None
 
 
 def versions() -> dict[str, str]:

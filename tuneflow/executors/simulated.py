@@ -221,7 +221,7 @@ class _Run:
 
 
 def _curve_of(objective: Objective) -> Curve:
-    curve: Any = getattr(objective, "target", None)
+    curve: Any = getattr(objective, "function", None)
     if curve is None or len(inspect.signature(curve).parameters) != 2:
         raise ObjectiveError(
             "a simulated study needs a function of two arguments, curve(config, resource), that "

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 How: TypeAlias = Literal["stop", "abandon"]
@@ -43,38 +42,3 @@ class Control:
         """Call ``wake`` at each request from now on; None ends that."""
         with self._lock:
             self._wake = wake
-
-
-Key: TypeAlias = tuple[str, int, int]
-_running: dict[Key, list[Control]] = {}
-_lock = threading.Lock()
-
-
-@contextmanager
-def registered(key: Key, control: Control) -> Iterator[None]:
-    """Let `stop_segment` find a control while its segment runs."""
-    with _lock:
-        _running.setdefault(key, []).append(control)
-    try:
-        yield
-    finally:
-        with _lock:
-            _running[key].remove(control)
-            if not _running[key]:
-                del _running[key]
-
-
-def stop_segment(storage_url: str, trial: int, segment: int, how: How) -> bool:
-    """Tell a segment to stop if it runs in this process; return whether it does.
-
-    Args:
-        storage_url: the study's URL, as in its `Job`.
-        trial: the trial's number.
-        segment: the segment's number.
-        how: "stop" or "abandon"; see `Control`.
-    """
-    with _lock:
-        found = list(_running.get((storage_url, trial, segment), ()))
-    for control in found:
-        control.request(how)
-    return bool(found)

@@ -162,9 +162,10 @@ class Categorical(Listed):
 
 @dataclass(frozen=True, eq=False)
 class Grid(Listed):
-    """An axis of a grid: every value is tried once by the grid searcher.
+    """An axis of a grid.
 
-    The other searchers treat it as they treat `Categorical`.
+    The searcher ``Grid`` tries every combination once, ``Random`` goes through the product of all
+    axes again and again. The other searchers treat it as they treat `Categorical`.
 
     Args:
         values: JSON values, at least one, no two the same. ``True``, ``1`` and ``1.0`` differ.

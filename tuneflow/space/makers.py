@@ -82,7 +82,11 @@ def choice(categories: Sequence[Any]) -> Categorical:
 
 
 def grid_search(values: Sequence[Any]) -> Grid:
-    """Return an axis of a grid; searchers other than ``Grid`` draw from it as from `choice`."""
+    """Return an axis of a grid.
+
+    The searchers ``Grid`` and ``Random`` go through the product of all axes; the others draw from
+    it as from `choice`.
+    """
     return Grid(cast("tuple[Any, ...]", values))
 
 

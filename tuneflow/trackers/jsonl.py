@@ -30,8 +30,8 @@ class JsonLines(Tracker):
     * ``end``: ``state`` (completed, stopped or failed), ``resource``, and ``reason`` of a stop and
       ``failure``, or null. A trial that failed and is tried again ends once more.
 
-    The lines follow from the journal alone. So a driver that finds the file there already removes
-    a last line that is torn and adds what is missing, and there is no line twice.
+    The lines follow from the journal alone. So a driver that finds the file there already adds
+    what is missing, the rest of a torn line too, and there is no line twice.
 
     Args:
         path: the file, for this study alone. It is made if it is not there, its folder too.
@@ -53,13 +53,11 @@ class JsonLines(Tracker):
         self._file = path.open("a+b")
         self._file.seek(0)
         there = self._file.read()
-        whole = there[: there.rfind(b"\n") + 1]
         wanted = self._take_in(history.facts)
-        if not wanted.startswith(whole):
+        if not wanted.startswith(there):
             problem = f"{path} holds something else than the lines of {url}"
             raise SpecError("tracker.path", problem, "give each study a file of its own")
-        self._file.truncate(len(whole))
-        self._append(wanted[len(whole) :])
+        self._append(wanted[len(there) :])
 
     def __call__(self, history: History, facts: Sequence[Fact]) -> None:
         """Append the lines of a commit."""
