@@ -169,7 +169,7 @@ _SEPARATOR = b"\n"
 
 def _unpack(data: bytes | None, path: str, first: int) -> Sequence[Entry]:
     """Return a snapshot's entries; none when they do not go on from entry ``first``."""
-    parts = (data or b"").removesuffix(b"\n").split(b"\n" + _SEPARATOR)
+    parts = (data or b"").split(b"\n" + _SEPARATOR)
     try:
         entries = [Entry.from_bytes(part, path) for part in parts]
     except CorruptError:

@@ -309,19 +309,27 @@ class TestStopping:
         assert (other.trial, other.status) == (0, "completed")
         assert len(notes.read_text().splitlines()) == 1
 
-    def test_a_segment_that_waits_on_a_worker_never_begins(self, job, gate, notes):
-        with opened(job, waiting(gate, notes), workers=1, parallel=2) as executor:
-            executor.submit(segments(2)[0])
+    def test_a_segment_that_was_taken_back_from_a_worker_does_not_occupy_it(self, job, gate, notes):
+        forever, until_gate = endless(notes), waiting(gate, notes)
+
+        def train(config):
+            return forever(config) if config["x"] == 1 else until_gate(config)
+
+        with opened(job, train, workers=1, parallel=2) as executor:
+            first, second, third = segments(3)
+            executor.submit(first)
             follow(executor, progress())
-            executor.submit(segments(2)[1])
+            executor.submit(second)
             executor.cancel(1, 0)
             (withdrawn,) = outcomes(follow(executor, ends()))
             gate.touch()
-            (other,) = outcomes(follow(executor, ends()))
-            run(executor, [Segment(2, 0, {})])
-        assert (withdrawn.trial, withdrawn.status) == (1, "stopped")
-        assert other.status == "completed"
-        assert len(notes.read_text().splitlines()) == 2
+            executor.submit(third)
+            ended = outcomes(follow(executor, ends(2)))
+        assert (withdrawn.trial, withdrawn.status, withdrawn.reports) == (1, "stopped", ())
+        assert [(outcome.trial, outcome.status) for outcome in ended] == [
+            (0, "completed"),
+            (2, "completed"),
+        ]
 
     def test_stopping_what_has_ended_does_nothing(self, job):
         with opened(job, quick(), workers=1) as executor:
@@ -379,23 +387,88 @@ class TestDeaths:
         assert outcome.status == "completed"
         assert len(notes.read_text().splitlines()) == 2
 
-    def test_a_stop_follows_a_segment_to_its_next_worker(self, job, gate, notes):
-        def train(config):
-            note(notes, os.getpid())
-            is_first = notes.read_text().split() == [str(os.getpid())]
-            while True:
-                yield {"loss": 1.0}
-                time.sleep(0.001)
-                while is_first and not gate.exists():
-                    time.sleep(0.01)
-
-        with opened(job, train) as executor:
+    def test_a_segment_that_is_to_stop_does_not_run_again(self, job, gate, notes):
+        with opened(job, waiting(gate, notes)) as executor:
             executor.submit(Segment(0, 0, {}))
             follow(executor, progress())
             executor.cancel(0, 0)
             os.kill(int(notes.read_text()), signal.SIGKILL)
             (outcome,) = outcomes(follow(executor, ends()))
+            assert executor.wait(0.2) == []
         assert outcome.status == "stopped"
+        assert len(notes.read_text().split()) == 1
+
+
+def some(gate, notes):
+    """An objective that notes its number, and waits for the gate or kills its worker on demand."""
+
+    def train(config):
+        note(notes, config["x"])
+        if config.get("kills"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        while config.get("waits") and not gate.exists():
+            time.sleep(0.01)
+        yield {"loss": 1.0}
+
+    return train
+
+
+class TestShortSegments:
+    """What is special where segments are short: several wait for each slot, and share a task."""
+
+    @contextmanager
+    def opened(self, job, gate, notes, **settings):
+        with opened(job, some(gate, notes), **settings) as executor:
+            run(executor, segments(8))
+            assert executor.slots > settings.get("workers", 2)
+            notes.write_text("")
+            yield executor
+
+    def test_each_runs_and_ends_once(self, job, gate, notes):
+        with self.opened(job, gate, notes) as executor:
+            ended = outcomes(run(executor, [Segment(n, 0, {"x": n}) for n in range(10, 110)]))
+        assert sorted(outcome.trial for outcome in ended) == list(range(10, 110))
+        assert sorted(map(int, notes.read_text().split())) == list(range(10, 110))
+
+    def test_what_waits_behind_a_long_one_moves_to_a_free_slot(self, job, gate, notes):
+        with self.opened(job, gate, notes) as executor:
+            executor.submit(Segment(10, 0, {"x": 10, "waits": True}))
+            for number in range(11, 19):
+                executor.submit(Segment(number, 0, {"x": number}))
+            others = outcomes(follow(executor, ends(8)))
+            gate.touch()
+            (last,) = outcomes(follow(executor, ends()))
+        assert sorted(outcome.trial for outcome in others) == list(range(11, 19))
+        assert {outcome.status for outcome in [*others, last]} == {"completed"}
+        assert last.trial == 10
+
+    def test_one_that_waits_in_a_task_never_begins_when_it_is_stopped(self, job, gate, notes):
+        with self.opened(job, gate, notes, workers=1) as executor:
+            executor.submit(Segment(10, 0, {"x": 10, "waits": True}))
+            for number in (11, 12):
+                executor.submit(Segment(number, 0, {"x": number}))
+            assert executor.wait(0.0) == []
+            until(lambda: notes.read_text() or executor.wait(0.01))
+            executor.cancel(11, 0)
+            (stopped,) = outcomes(follow(executor, ends()))
+            gate.touch()
+            ended = outcomes(follow(executor, ends(2)))
+        assert (stopped.trial, stopped.status, stopped.reports) == (11, "stopped", ())
+        assert {outcome.trial: outcome.status for outcome in ended} == {
+            10: "completed",
+            12: "completed",
+        }
+        assert notes.read_text().split() == ["10", "12"]
+
+    def test_one_that_kills_its_worker_is_lost_and_those_in_its_task_are_not(
+        self, job, gate, notes
+    ):
+        with self.opened(job, gate, notes) as executor:
+            todo = [Segment(n, 0, {"x": n, "kills": n == 12}) for n in range(10, 20)]
+            ended = {outcome.trial: outcome for outcome in outcomes(run(executor, todo))}
+        assert ended.pop(12).status == "lost"
+        assert {outcome.status for outcome in ended.values()} == {"completed"}
+        assert len(ended) == 9
 
 
 class TestData:
@@ -569,7 +642,8 @@ class TestClusters:
                 until(lambda: executor.wait(0.05) or executor.slots == 2)
                 ended = outcomes(run(executor, segments(10)))
                 assert len({outcome.worker for outcome in ended}) == 2
-            until(lambda: executor.wait(0.05) or executor.slots < 6)
+                both = executor.slots
+            until(lambda: executor.wait(0.05) or executor.slots == both // 2)
 
     def test_an_unreachable_scheduler_is_one_sentence(self, tmp_path):
         script = tmp_path / "driver.py"

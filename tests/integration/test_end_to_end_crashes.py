@@ -105,8 +105,9 @@ class TestDriver:
             driver(tmp_path, "resume", url) as newer,
         ):
             wait_until(lambda: list(computed(tmp_path).values()).count(2) == 2, newer)
-            # A step further: enough for the older one to see that it is not alone any more.
-            hold(tmp_path, len(steps(tmp_path)) + 1)
+            # Step by step, so that neither is through before they get in each other's way.
+            while older.poll() is None and len(steps(tmp_path)) < 14:
+                hold(tmp_path, len(steps(tmp_path)) + 1)
             assert "was written by another driver" in finish(older, 5)
             let_go(tmp_path)
             finish(newer)

@@ -153,9 +153,9 @@ def test_median_stops_whom_the_formula_stops(fate, slots, min_samples, min_resou
     for count, decision in world.watched.answers:
         for fact in facts[len(replayed.facts) : count]:
             replayed.append(fact)
-            if isinstance(fact, Reported) and loss_of(fact.report) < math.inf:
-                if median_rejects(rule, replayed.facts, fact.trial):
-                    expected.append(fact.trial)
+            is_judged = isinstance(fact, Reported) and loss_of(fact.report) < math.inf
+            if is_judged and median_rejects(rule, replayed.facts, fact.trial):
+                expected.append(fact.trial)
         pending = [
             trial
             for trial in expected

@@ -130,6 +130,24 @@ class TestPlacement:
         placement.free(1)
         assert placement.choose("large") == "large"
 
+    def test_segments_are_shared_out_evenly_among_the_slots_of_a_worker(self, placement):
+        shares = [placement.share("large", count) for count in (1, 4, 5, 9)]
+        assert shares == [1, 1, 2, 3]
+
+    def test_where_the_worker_is_unknown_segments_go_one_by_one(self, placement):
+        assert placement.share(None, 9) == placement.share("gone", 9) == 1
+
+    def test_only_what_waits_leaves_and_only_for_a_free_slot(self, placement):
+        placement.put(0, "small")
+        placement.put(1, "small")
+        assert not placement.should_leave("small")
+        placement.put(2, "small")
+        assert placement.should_leave("small")
+        for segment in range(3, 7):
+            placement.put(segment, "large")
+        assert not placement.should_leave("small")
+        assert not placement.should_leave(None)
+
     def test_freeing_twice_is_harmless(self, placement):
         placement.put(0, "small")
         placement.free(0)

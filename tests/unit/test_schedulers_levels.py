@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -89,7 +90,7 @@ def test_levels_rise_strictly_from_the_least_to_the_most(first, second, eta):
     least, most = sorted((first, second))
     for levels in (rising_levels(least, most, eta), falling_levels(least, most, eta)):
         assert levels[-1] == most
-        assert all(a < b for a, b in zip(levels, levels[1:], strict=False))
+        assert all(a < b for a, b in itertools.pairwise(levels))
         assert levels[0] >= least
 
 

@@ -12,7 +12,7 @@ from tuneflow.events import Launched, Opened
 from tuneflow.rng import generator
 from tuneflow.schedulers import PBT
 from tuneflow.schedulers.perturb import perturb
-from tuneflow.space import Categorical, Float, Int, Normal, Space
+from tuneflow.space import Categorical, Float, Int, Normal
 from tuneflow.testing.world import SPACE
 from tuneflow.trial import TrialState
 

@@ -156,3 +156,15 @@ def test_a_retry_whose_rung_was_decided_goes_to_its_level_and_no_further():
     history = machine.run(lambda trial, level: -1)
     assert [f.trial for f in history.facts[first:] if isinstance(f, Launched)] == [0]
     assert history.trials[0].state is TrialState.STOPPED
+
+
+def test_whoever_waited_for_a_promotion_when_the_study_finished_is_given_up():
+    # 2 are spent, and a promotion would cost 2 more.
+    machine = Machine(SuccessiveHalving(max_resource=3), budget=Budget(total_resource=3))
+    machine.run(lambda trial, level: None if trial == 0 else trial)
+    assert machine.history.state == "finished"
+    machine.history.append(Opened(1, retry_failed=True))
+    first = len(machine.history.facts)
+    history = machine.run(lambda trial, level: -1)
+    assert [f.trial for f in history.facts[first:] if isinstance(f, Launched)] == [0]
+    assert history.spent == 3

@@ -54,8 +54,8 @@ class DaskExecutor(Executor):
             memory limit). None: what the study says.
         parallel: how many trials to run at once whatever workers there are now; what a cluster
             that grows with the demand should be told. None: as many as the workers have room for.
-        prefetch: how many more segments to send for each running one while segments take less
-            than 50 ms, so that workers need not wait for the driver.
+        prefetch: how many more segments to send for each running one, at most. As many are sent
+            as take 50 ms together, so that workers need not wait for the driver.
         connect_timeout: seconds to wait for the scheduler and for a first worker.
         tls_ca_file: certificate authority of a ``tls://`` address, as a PEM file.
         tls_cert_file: this client's certificate.
@@ -69,7 +69,7 @@ class DaskExecutor(Executor):
     timeout: float | None = None
     resources: Mapping[str, Any] | None = None
     parallel: int | None = None
-    prefetch: int = 2
+    prefetch: int = 8
     connect_timeout: float = 10.0
     tls_ca_file: str | None = None
     tls_cert_file: str | None = None

@@ -143,6 +143,8 @@ def _options(workers: int, threads: int, devices: Sequence[str], gpu: float) -> 
         "env": env,
         "dashboard": False,
         "preload": [dask_worker.__name__],
+        # Dask looks at every thread a hundred times a second, for a dashboard that is not there.
+        "config": {"distributed.worker.profile.enabled": False},
         "silence_logs": logging.CRITICAL,
     }
 

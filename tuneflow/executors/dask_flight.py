@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,8 +15,8 @@ from tuneflow.trial import Failure, Outcome, Segment
 if TYPE_CHECKING:
     from tuneflow.worker import How
 
-# Below this many seconds a segment, the way to the worker and back is what takes the time.
-_SHORT = 0.05
+# Seconds of work that should wait for each slot, so that no worker waits for the driver.
+_AHEAD = 0.05
 
 
 @dataclass(slots=True)
@@ -25,8 +26,9 @@ class Flight:
     Attributes:
         launch: the number of this launch; a segment that is launched again gets another one.
         segment: what is to be run.
-        future: of its task.
         where: the worker that it is at, or was sent to; None where Dask chooses.
+        future: of its task, once that is sent.
+        alone: whether its task runs no other segment.
         began: whether it has begun there.
         stopping: whether it is to end as stopped.
         told: the worker that was told to end it, and how.
@@ -35,8 +37,9 @@ class Flight:
 
     launch: int
     segment: Segment
-    future: Future[Any]
     where: str | None
+    future: Future[Any] | None = None
+    alone: bool = True
     began: bool = False
     stopping: bool = False
     told: tuple[str, How] | None = None
@@ -48,7 +51,7 @@ class Pace:
     """How long segments take lately, and so how many should wait for each slot.
 
     Attributes:
-        prefetch: how many where segments are short.
+        prefetch: the most.
         seconds: the running mean of what a segment took; None before the first one.
     """
 
@@ -65,22 +68,23 @@ class Pace:
     @property
     def waiting(self) -> int:
         """How many segments should wait for each slot now."""
-        is_short = self.seconds is not None and self.seconds < _SHORT
-        return self.prefetch if is_short else 0
+        if self.seconds is None:
+            return 0
+        return int(min(self.prefetch, _AHEAD / max(self.seconds, 1e-6)))
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A message of a running segment."""
+    """Messages of running segments in their order, as JSON."""
 
-    message: dict[str, Any]
+    messages: str
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A task ended; no more is heard of its launch."""
+    """A task ended; no more is heard of its launches."""
 
-    launch: int
+    launches: Sequence[int]
     future: Future[Any]
 
 
@@ -88,7 +92,7 @@ Event: TypeAlias = Heard | Settled
 
 
 def stopped(segment: Segment) -> Outcome:
-    """Return the outcome of a segment that never began."""
+    """Return the outcome of a segment that was to stop, and runs nowhere."""
     return Outcome(*segment.key, "stopped")
 
 

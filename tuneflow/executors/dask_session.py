@@ -6,11 +6,12 @@ after they were made. The future of a task only tells that no more will come.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -32,25 +33,28 @@ from tuneflow.executors.dask_flight import (
     raised,
     stopped,
 )
+from tuneflow.executors.dask_orders import Orders
 from tuneflow.executors.dask_shipment import Freight, NotShippedError, forget
 from tuneflow.executors.placement import Placement, Request
+from tuneflow.jsonio import loads
 from tuneflow.trial import Outcome, Report, Segment
 
 if TYPE_CHECKING:
     from tuneflow.objective import Objective
-    from tuneflow.worker import How, Job
+    from tuneflow.worker import Job
 
 # As many as Dask's own `allowed-failures`, after which it gives up a task that kills workers.
 _RELAUNCHES = 3
 
-# Seconds between two tries to tell a segment that has begun and does not listen yet.
-_RETRY = 0.05
-
-# Seconds that workers have to let go of a study's data; one that hangs must not hold up the end.
+# Seconds that workers have to let go of a study's data; a hanging one must not hold up the end.
 _FORGETTING = 2.0
 
 # Seconds after which to see whether workers joined or left.
 _LOOK = 1.0
+
+# Seconds to go on listening after a message while segments are short: the driver answers with a
+# commit, which may as well be about several of them.
+_LINGER = 0.01
 
 
 class Session:
@@ -61,7 +65,7 @@ class Session:
         request: what a trial takes of a worker.
         job: what is the same for all segments.
         objective: the user's code; pickled once, and again only when every copy is lost.
-        prefetch: how many segments to have waiting for each slot while segments are short.
+        prefetch: how many segments to have waiting for each slot, at most, while they are short.
         parallel: how many segments to run at once, whatever workers there are; None asks them.
     """
 
@@ -85,9 +89,10 @@ class Session:
         self._flights: dict[int, Flight] = {}
         self._live: dict[tuple[int, int], Flight] = {}
         self._backlog: dict[tuple[int, int], Segment] = {}
+        self._orders = Orders(client, self._topic, self._flights)
         self._withdrawn: set[int] = set()
         self._homes: dict[int, str] = {}
-        self._launches = 0
+        self._launches = self._seen = 0
         self._looked = -math.inf
         self._ready: list[Message] = []
         self._events: SimpleQueue[Event] = SimpleQueue()
@@ -98,28 +103,27 @@ class Session:
     @property
     def slots(self) -> int:
         """How many segments may be under way now."""
-        slots = self._parallel or self._placement.capacity
-        return max(1, slots * (1 + self._pace.waiting))
+        return max(1, self._parallel or self._placement.capacity) * (1 + self._pace.waiting)
 
     def submit(self, segment: Segment) -> None:
-        """Have a segment run as soon as a slot is free."""
+        """Have a segment run as soon as a slot is free; the next `wait` sends it."""
         if segment.key not in self._live:
             self._backlog.setdefault(segment.key, segment)
-            self._launch_more()
 
     def wait(self, timeout: float | None) -> list[Message]:
         """Return everything that was said, waiting for at least one message."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        self._launch_more()
         while not self._ready:
             left = math.inf if deadline is None else deadline - time.monotonic()
             with suppress(Empty):
                 self._take(self._events.get(timeout=max(min(left, self._until_look()), 0.0)))
-                self._drain()
             if self._until_look() <= 0:
                 self._look_around()
             self._launch_more()
             if left <= 0:
                 break
+        self._gather(_LINGER if self._pace.waiting else 0.0)
         messages, self._ready = self._ready, []
         return messages
 
@@ -134,7 +138,7 @@ class Session:
             return
         flight.stopping = True
         if flight.began:
-            self._tell(flight, "stop")
+            self._orders.tell(flight, "stop")
             return
         self._withdraw(flight)
         self._end(flight, stopped(flight.segment))
@@ -142,8 +146,8 @@ class Session:
     def abandon(self, grace: float) -> None:
         """End all segments without an outcome, and wait until they have ended, but not long."""
         for flight in self._flights.values():
-            if flight.began:
-                self._tell(flight, "abandon")
+            if flight.began or not flight.alone:
+                self._orders.tell(flight, "abandon")
         waiting = {flight.launch for flight in self._flights.values() if flight.began}
         deadline = time.monotonic() + grace
         while waiting and (left := deadline - time.monotonic()) > 0:
@@ -152,7 +156,7 @@ class Session:
             except Empty:
                 break
             if isinstance(event, Settled):
-                waiting.discard(event.launch)
+                waiting.difference_update(event.launches)
 
     def close(self) -> None:
         """Let go of everything on the cluster."""
@@ -170,34 +174,56 @@ class Session:
         return f"tuneflow-{self._nonce}"
 
     def _launch_more(self) -> None:
-        """Send segments while there are slots, each where its trial is warm, if it can be."""
-        while self._backlog and len(self._flights) < self.slots:
-            segment = self._backlog.pop(next(iter(self._backlog)))
-            self._launch(segment, self._placement.choose(self._homes.pop(segment.trial, None)))
+        """Send segments while there are slots, each where its trial is warm, if it can be.
 
-    def _launch(self, segment: Segment, where: str | None, relaunches: int = 0) -> None:
+        Short ones wait until half of the slots are free, and go many to a task.
+        """
+        slots, are_short = self.slots, self._pace.waiting > 0
+        free = slots - len(self._flights)
+        if free < (slots / 2 if are_short else 1):
+            return
+        planned: dict[str | None, list[Flight]] = {}
+        for key in list(islice(self._backlog, free)):
+            segment = self._backlog.pop(key)
+            flight = self._plan(segment, self._homes.pop(segment.trial, None))
+            planned.setdefault(flight.where, []).append(flight)
+        for where, flights in planned.items():
+            size = self._placement.share(where, len(flights)) if are_short else 1
+            for first in range(0, len(flights), size):
+                self._launch(flights[first : first + size])
+
+    def _plan(self, segment: Segment, home: str | None = None, relaunches: int = 0) -> Flight:
+        """Choose where a segment is to run."""
         self._launches += 1
-        launch = self._launches
+        where = self._placement.choose(home)
+        flight = Flight(self._launches, segment, where, relaunches=relaunches)
+        self._flights[flight.launch] = self._live[segment.key] = flight
+        if where:
+            self._placement.put(flight.launch, where)
+        return flight
+
+    def _launch(self, batch: Sequence[Flight]) -> None:
+        """Send segments that are planned for the same worker, to be run one after another."""
+        first, where = batch[0], batch[0].where
+        trial, number = first.segment.key
         future = self._client.submit(
             dask_worker.run,
             self._freight.for_worker(where, spread=self._placement.capacity > 0),
             ident=self._freight.ident,
-            launch=launch,
-            segment=segment.to_json(),
+            batch=[(flight.launch, flight.segment.to_json()) for flight in batch],
             topic=self._topic,
             gpu=self._placement.request.gpu,
-            key=f"tuneflow-{segment.trial}-{segment.segment}-{self._nonce}-{launch}",
+            key=f"tuneflow-{trial}-{number}-{self._nonce}-{first.launch}",
             pure=False,
             resources=self._demands or None,
             workers=[where] if where else None,
         )
-        flight = Flight(launch, segment, future, where, relaunches=relaunches)
-        self._flights[launch] = self._live[segment.key] = flight
-        if where:
-            self._placement.put(launch, where)
-        future.add_done_callback(lambda done: self._events.put(Settled(launch, done)))
+        for flight in batch:
+            flight.future, flight.alone = future, len(batch) == 1
+        launches = [flight.launch for flight in batch]
+        future.add_done_callback(lambda done: self._events.put(Settled(launches, done)))
 
-    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+    def _hear(self, event: tuple[float, str]) -> None:
         self._events.put(Heard(event[1]))
 
     def _until_look(self) -> float:
@@ -217,6 +243,7 @@ class Session:
         self._looked = time.monotonic()
         self._freight.limit(self._placement.addresses)
         self._rescue()
+        self._unblock()
 
     def _rescue(self) -> None:
         """Launch again what was on workers that left.
@@ -230,18 +257,28 @@ class Session:
             if flight.where is not None and flight.where not in there:
                 self._relaunch(flight)
 
-    def _drain(self) -> None:
-        while True:
-            try:
-                self._take(self._events.get_nowait())
-            except Empty:
-                return
+    def _unblock(self) -> None:
+        """Move what has waited since the last look behind a segment that turns out to be long."""
+        seen, self._seen = self._seen, self._launches
+        for flight in list(self._flights.values()):
+            is_old = flight.launch <= seen and not flight.began
+            if is_old and self._placement.should_leave(flight.where):
+                self._relaunch(flight, deaths=0)
+
+    def _gather(self, seconds: float) -> None:
+        """Take what is said by then."""
+        deadline = time.monotonic() + seconds
+        with suppress(Empty):
+            while True:
+                self._take(self._events.get(timeout=max(deadline - time.monotonic(), 0.0)))
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Heard):
-            self._on_message(event.message)
+            for message in loads(event.messages):
+                self._on_message(message)
         else:
-            self._on_settled(event.launch, event.future)
+            for launch in event.launches:
+                self._on_settled(launch, event.future)
 
     def _on_message(self, message: dict[str, Any]) -> None:
         flight = self._flights.get(message["launch"])
@@ -253,10 +290,10 @@ class Session:
         self._freight.arrived(message["worker"])
         if flight.stopping:
             # It may be a second try, on another worker.
-            self._tell(flight, "stop")
+            self._orders.tell(flight, "stop")
         for data in message["reports"]:
-            report = Report.from_json(data)
-            self._ready.append(Progress(*flight.segment.key, report, message["worker"]))
+            report = Progress(*flight.segment.key, Report.from_json(data), message["worker"])
+            self._ready.append(report)
         if message["outcome"] is not None:
             self._end(flight, Outcome.from_json(message["outcome"]))
 
@@ -264,7 +301,7 @@ class Session:
         """End a segment that was taken back at the moment when it began."""
         launch, worker = message["launch"], message["worker"]
         if launch in self._withdrawn and message["outcome"] is None:
-            later(self._client, lambda: self._send(worker, launch, "abandon"))
+            self._orders.tell_once(worker, launch, "abandon")
         self._withdrawn.discard(launch)
 
     def _on_settled(self, launch: int, future: Future[Any]) -> None:
@@ -283,8 +320,11 @@ class Session:
         if isinstance(error, NotShippedError):
             self._freight.limit(set())
             self._relaunch(flight)
-        else:
+        elif flight.began or flight.alone:
             self._end(flight, raised(flight.segment, error))
+        else:
+            # One that ran before it in the same task was at fault.
+            self._relaunch(flight)
 
     def _on_cancelled(self, flight: Flight, future: Future[Any]) -> None:
         """Launch again what lost the objective that it needs, with a new copy of it."""
@@ -300,14 +340,17 @@ class Session:
             "the study when it is back"
         )
 
-    def _relaunch(self, flight: Flight) -> None:
-        relaunches = flight.relaunches + 1
-        if relaunches > _RELAUNCHES:
-            self._end(flight, died(flight.segment, relaunches))
-            return
+    def _relaunch(self, flight: Flight, deaths: int = 1) -> None:
+        """Launch a segment again, alone, unless too many workers went away with it."""
         self._withdraw(flight)
-        self._forget(flight)
-        self._launch(flight.segment, self._placement.choose(), relaunches)
+        relaunches = flight.relaunches + deaths
+        if flight.stopping:
+            self._end(flight, stopped(flight.segment))
+        elif relaunches > _RELAUNCHES:
+            self._end(flight, died(flight.segment, relaunches))
+        else:
+            self._forget(flight)
+            self._launch([self._plan(flight.segment, relaunches=relaunches)])
 
     def _end(self, flight: Flight, outcome: Outcome) -> None:
         self._forget(flight)
@@ -324,25 +367,7 @@ class Session:
     def _withdraw(self, flight: Flight) -> None:
         self._withdrawn.add(flight.launch)
         future = flight.future
-        later(self._client, lambda: self._client.cancel([future]))
-
-    def _tell(self, flight: Flight, how: How) -> None:
-        """Tell a segment to end where it is now, once it listens."""
-        worker = flight.where
-        if worker is None or flight.told == (worker, how):
-            return
-        flight.told = worker, how
-
-        async def send() -> None:
-            while flight.launch in self._flights and flight.told == (worker, how):
-                if await self._send(worker, flight.launch, how):
-                    return
-                await asyncio.sleep(_RETRY)
-
-        later(self._client, send)
-
-    async def _send(self, worker: str, launch: int, how: How) -> bool:
-        answers: dict[str, bool] = await self._client.run(
-            dask_worker.tell, self._topic, launch, how, workers=[worker]
-        )
-        return answers[worker]
+        if flight.alone:
+            later(self._client, lambda: self._client.cancel([future]))
+        elif flight.where is not None:
+            self._orders.tell_once(flight.where, flight.launch, "abandon")

@@ -6,14 +6,14 @@ import functools
 import importlib.metadata
 import platform
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
+from tuneflow.executors.dask_outbox import Outbox, Say
 from tuneflow.executors.dask_shipment import Shipment, keep
 from tuneflow.executors.devices import VARIABLE, Allocator, visible_devices
 from tuneflow.trial import Segment
@@ -27,70 +27,43 @@ def run(
     shipment: Shipment | None,
     *,
     ident: str,
-    launch: int,
-    segment: dict[str, Any],
+    batch: Sequence[tuple[int, dict[str, Any]]],
     topic: str,
     gpu: float = 0,
 ) -> None:
-    """Run a segment, saying on ``topic`` where it began, what it reports and how it ended.
+    """Run segments one after another, saying where each began, what it reports and how it ended.
 
     Args:
-        shipment: what to run it with; None where this process has it.
+        shipment: what to run them with; None where this process has it.
         ident: of the shipment.
-        launch: the driver's number for this launch, which every message carries.
-        segment: the segment's JSON.
+        batch: the driver's number for each launch, which its messages carry, and the segment's
+            JSON.
         topic: the driver's topic.
-        gpu: how much of the worker's GPUs it was promised.
+        gpu: how much of the worker's GPUs each was promised.
     """
-    worker = get_worker()
-    line = _Line(worker, topic, launch)
     kept = keep(shipment, ident)
-    with _listening(topic, launch) as control:
-        line.say()
-        job, objective = kept.open()
-        with _devices(job, gpu) as equipped:
-            outcome = run_segment(
-                equipped,
-                objective,
-                Segment.from_json(segment),
-                emit=lambda report: line.say(report.to_json()),
-                control=control,
-                worker=str(worker.name),
-            )
+    with Outbox(get_worker(), topic) as outbox, ExitStack() as stack:
+        # Those that wait for others can be told to end as well.
+        controls = [stack.enter_context(_listening(topic, launch)) for launch, _ in batch]
+        for (launch, data), control in zip(batch, controls, strict=True):
+            say = functools.partial(outbox.say, launch)
+            _run_one(kept, Segment.from_json(data), control, say, gpu)
+
+
+def _run_one(shipment: Shipment, segment: Segment, control: Control, say: Say, gpu: float) -> None:
+    say()
+    job, objective = shipment.open()
+    with _devices(job, gpu) as equipped:
+        outcome = run_segment(
+            equipped,
+            objective,
+            segment,
+            emit=lambda report: say(report.to_json()),
+            control=control,
+            worker=str(get_worker().name),
+        )
     if outcome is not None:
-        line.say(outcome=outcome.to_json())
-
-
-class _Line:
-    """What a segment says to its driver: in order, and together what comes close together."""
-
-    def __init__(self, worker: Worker, topic: str, launch: int) -> None:
-        self._worker = worker
-        self._topic = topic
-        self._launch = launch
-        self._lock = threading.Lock()
-        self._unsent: dict[str, Any] | None = None
-
-    def say(
-        self, report: dict[str, Any] | None = None, outcome: dict[str, Any] | None = None
-    ) -> None:
-        """Send a report, an outcome, or that the segment has begun; never waits."""
-        with self._lock:
-            is_first = self._unsent is None
-            if self._unsent is None:
-                self._unsent = {"reports": [], "outcome": None}
-            if report is not None:
-                self._unsent["reports"].append(report)
-            self._unsent["outcome"] = outcome
-        if is_first:
-            # The end of the task is told by the same loop, and so after this.
-            self._worker.loop.add_callback(self._send)
-
-    def _send(self) -> None:
-        with self._lock:
-            said, self._unsent = self._unsent, None
-        about = {"launch": self._launch, "worker": self._worker.address}
-        self._worker.log_event(self._topic, {**about, **(said or {})})
+        say(outcome=outcome.to_json())
 
 
 @contextmanager

@@ -137,6 +137,19 @@ class Placement:
         able = [address for address, room in self._rooms.items() if room]
         return min(able, key=self._crowding) if able else None
 
+    def share(self, address: str | None, count: int) -> int:
+        """Return how many of so many segments each slot of a worker should take."""
+        room = self._rooms.get(address or "", 0)
+        return -(-count // room) if room else 1
+
+    def should_leave(self, address: str | None) -> bool:
+        """Return whether a worker has more than it can run while another has a free slot."""
+        idlest = self.choose()
+        if address not in self._rooms or idlest is None:
+            return False
+        is_crowded = self._load(address) > self._rooms[address]
+        return is_crowded and self._load(idlest) < self._rooms[idlest]
+
     def put(self, segment: int, address: str) -> None:
         """Take note that a segment is at a worker, wherever it was believed to be before."""
         if self._where.get(segment) == address:

@@ -182,9 +182,10 @@ class World:
         trial = running[0 if self._steps % 4 == 0 else fate.which % len(running)]
         segment = trial.segment
         report, outcome = self._act(fate, trial)
-        # Messages may be lost or come twice; the outcome has every report.
-        for _ in range(fate.which % 3 if report else 0):
-            record_report(self.history, trial.number, segment, report or Report(0, {}))
+        if report is not None:
+            # Messages may be lost or come twice; the outcome has every report.
+            for _ in range(fate.which % 3):
+                record_report(self.history, trial.number, segment, report)
         if outcome is not None:
             for _ in range(1 + fate.which % 2):
                 record_outcome(self.study, self.history, outcome)
