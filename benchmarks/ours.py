@@ -154,7 +154,7 @@ def case_restore(folder: str) -> dict[str, float]:
     result = tuneflow.load(f"{folder}/restore")
     opened = time.perf_counter()
     assert len(result.trials) == 1000
-    tuneflow.resume(f"{folder}/restore", progress=False)
+    tuneflow.resume(f"{folder}/restore", trivial, progress=False)
     return {"open_s": opened - begun, "resume_s": time.perf_counter() - opened}
 
 

@@ -58,6 +58,7 @@ ABOVE = (
     "asktell",
     "yaml_text",
     "study_file",
+    "driving",
     "api",
 )
 """The modules above the line, lowest first. What is not named here lies above them all."""

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from tuneflow import rounds, stream
 from tuneflow.asktell import AskTellStudy
 from tuneflow.budget import Budget
-from tuneflow.errors import ObjectiveError, SpecError, TrialsFailedError
-from tuneflow.events import Fact
+from tuneflow.driving import load_stored_objective, make_executor, run
+from tuneflow.errors import SpecError
 from tuneflow.executors.base import Executor
-from tuneflow.executors.placement import Request
-from tuneflow.history import History
-from tuneflow.interrupt import Interrupts
-from tuneflow.job import Job
 from tuneflow.last_place import LastPlace, base_folder
 from tuneflow.objective import Objective
 from tuneflow.objective.reference import describe, load_objective
 from tuneflow.opened import OpenStudy
-from tuneflow.plugins import make
-from tuneflow.preview import Preview
 from tuneflow.result import Result
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
 from tuneflow.spec import ASK_TELL, study_from_json
 from tuneflow.stream import Observer
-from tuneflow.study import Study
-from tuneflow.trackers.attached import TrackerLike, attached, described, make_trackers
-from tuneflow.trackers.base import Tracker
+from tuneflow.trackers.attached import TrackerLike, described, make_trackers
 from tuneflow.trial import Mode
 
 Train: TypeAlias = Callable[..., Any] | str | Mapping[str, Any]
@@ -221,163 +209,6 @@ def create_study(
     return AskTellStudy(OpenStudy.create(study, str(storage)))
 
 
-def run(
-    opened: OpenStudy,
-    objective: Objective,
-    executor: Executor,
-    trackers: Sequence[Tracker] = (),
-    *,
-    place: LastPlace,
-    observers: Sequence[Observer] = (),
-    progress: bool = True,
-    retry_failed: bool = False,
-) -> Result:
-    """Drive an open study to its end, see `drive`, and return a result that can be used.
-
-    Raises TrialsFailedError like `tune`.
-    """
-    with ExitStack() as stack:
-        view = stack.enter_context(_live_view(opened)) if progress else None
-        drive(
-            opened,
-            objective,
-            executor,
-            trackers,
-            place=place,
-            observers=observers,
-            view=view,
-            retry_failed=retry_failed,
-        )
-    return checked(Result(opened))
-
-
-def drive(
-    opened: OpenStudy,
-    objective: Objective,
-    executor: Executor,
-    trackers: Sequence[Tracker] = (),
-    *,
-    place: LastPlace,
-    observers: Sequence[Observer] = (),
-    view: Observer | None = None,
-    retry_failed: bool = False,
-) -> None:
-    """Drive an open study to its end on an executor, which is opened and closed here.
-
-    Args:
-        opened: the study.
-        objective: its objective.
-        executor: where its trials run.
-        trackers: what follows it; they are opened and closed here too.
-        place: what a later resume is to know of where it ran.
-        observers: called with the history and the new facts after each commit.
-        view: an observer for the eyes; in rounds it sees reports as they arrive.
-        retry_failed: try failed trials again, also in a study that has finished.
-
-    Raises SpecError or MissingDependencyError when the searcher or a tracker cannot work, before
-    anything runs.
-    """
-    if opened.history.state == "finished" and not retry_failed:
-        if view is not None:
-            view(opened.history, ())
-        return
-    study, history = opened.study, opened.history
-    interrupts = Interrupts()
-    turn: Callable[..., None] = rounds.drive if study.in_rounds else stream.drive
-    if view is not None:
-        turn, view = _watched(opened, turn, view)
-    watchers = [*observers, view] if view is not None else observers
-    study.searcher.prepare()
-    with interrupts.installed(), attached(trackers, study, opened.url, history) as followers:
-        place.remember(opened.store)
-        with executor:
-            executor.open(_job(opened), objective)
-            turn(
-                opened,
-                executor,
-                observe=_all([*followers, *watchers]),
-                retry_failed=retry_failed,
-                interrupts=interrupts,
-            )
-
-
-def _watched(
-    opened: OpenStudy, turn: Callable[..., None], view: Observer
-) -> tuple[Callable[..., None], Observer]:
-    """Show a view what there is, and return how it is shown the rest."""
-    if not opened.study.in_rounds:
-        view(opened.history, ())
-        return turn, view
-    preview = Preview(opened.study, opened.history, view)
-    return functools.partial(turn, hear=preview.hear), preview.committed
-
-
-def checked(result: Result) -> Result:
-    """Return a result that can be used. Raises TrialsFailedError when it cannot."""
-    if result.history.halted is not None:
-        cause = _first_failure(result) if result.failed else ""
-        raise TrialsFailedError(
-            f"the study was halted: {result.history.halted}{cause}. Mend the cause, then: "
-            f"tuneflow resume {result.url}"
-        )
-    if result.trials and result.history.best() is None:
-        raise TrialsFailedError(
-            f"no trial of {result.url} has a finite '{result.study.metric}'{_first_failure(result)}"
-        )
-    return result
-
-
-def _first_failure(result: Result) -> str:
-    """Return a clause on the first trial that went wrong."""
-    failed = result.failed
-    if failed:
-        return f"; trial {failed[0].number}: {failed[0].failure}"
-    metric, first = result.study.metric, result.trials[0]
-    return f"; trial {first.number}: {metric} is {first.latest(metric)}"
-
-
-def load_stored_objective(study: Study, folder: Path) -> Objective:
-    """Return the objective that a study's spec names.
-
-    Args:
-        study: the study.
-        folder: where relative paths start, and where a command without a ``cwd`` runs.
-
-    Raises:
-        ObjectiveError: it cannot be imported, or is no objective that is called.
-    """
-    if study.objective == ASK_TELL:
-        raise ObjectiveError(
-            f"the study '{study.name}' is driven by ask and tell; go on with it by "
-            "tuneflow.create_study with the same arguments"
-        )
-    reference = dict(study.objective)
-    if "command" in reference:
-        reference.setdefault("cwd", str(folder))
-    return load_objective(reference, folder)
-
-
-def _job(opened: OpenStudy) -> Job:
-    resources = opened.study.resources
-    job = Job(storage=opened.url, metric=opened.study.metric, resources=resources)
-    # A trial that is kept warm keeps its memory of the GPU, which others need meanwhile.
-    return replace(job, warm=0.0) if Request.parse(resources).gpu else job
-
-
-def _live_view(opened: OpenStudy) -> Any:
-    from tuneflow.views.terminal import LiveView
-
-    return LiveView(opened.study, opened.url)
-
-
-def _all(observers: Sequence[Observer]) -> Observer:
-    def observe(history: History, facts: Sequence[Fact]) -> None:
-        for observer in observers:
-            observer(history, facts)
-
-    return observe
-
-
 def _plugin(kind: str, given: Any) -> Any:
     """Return a searcher or scheduler as a study file has it."""
     if isinstance(given, Searcher | Scheduler):
@@ -385,14 +216,6 @@ def _plugin(kind: str, given: Any) -> Any:
     if given is None or isinstance(given, str | Mapping):
         return given
     raise SpecError(kind, f"{given!r} is no {kind}", "give an instance, a type name or a mapping")
-
-
-def make_executor(given: Executor | Mapping[str, Any] | str) -> Executor:
-    """Return the executor that is given, or that a name or a mapping describes."""
-    if isinstance(given, Executor):
-        return given
-    made: Executor = make("executor", given)
-    return made
 
 
 def _described(executor: Executor | Mapping[str, Any] | str) -> Mapping[str, Any] | None:

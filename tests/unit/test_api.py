@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tuneflow
-from tuneflow.api import drive
+from tuneflow.driving import drive
 from tuneflow.errors import (
     MissingDependencyError,
     ObjectiveError,

@@ -31,7 +31,8 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check everything about a study file that can be checked without running a trial."""
-    from tuneflow.api import DEFAULT_STORAGE, load_stored_objective, make_executor
+    from tuneflow.api import DEFAULT_STORAGE
+    from tuneflow.driving import load_stored_objective, make_executor
     from tuneflow.opened import check_place
     from tuneflow.study_file import load_study_file
     from tuneflow.trackers.attached import make_trackers

@@ -45,7 +45,8 @@ def run(
     retry_failed: RetryFailed = False,
 ) -> None:
     """Run the study of a file, or go on with it if it is there already."""
-    from tuneflow.api import DEFAULT_STORAGE, load_stored_objective, make_executor
+    from tuneflow.api import DEFAULT_STORAGE
+    from tuneflow.driving import load_stored_objective, make_executor
     from tuneflow.last_place import LastPlace
     from tuneflow.opened import OpenStudy
     from tuneflow.study_file import load_study_file
@@ -75,7 +76,7 @@ def resume(
     progress: ShowProgress = True,
 ) -> None:
     """Go on with a study, where it ran last unless told otherwise."""
-    from tuneflow.api import load_stored_objective, make_executor
+    from tuneflow.driving import load_stored_objective, make_executor
     from tuneflow.last_place import LastPlace, base_folder
     from tuneflow.opened import OpenStudy
     from tuneflow.trackers.attached import make_trackers
@@ -129,13 +130,13 @@ class _Drive:
     retry_failed: bool
 
     def __call__(self, opened: OpenStudy) -> None:
-        from tuneflow import api
+        from tuneflow.driving import drive
 
         if opened.history.facts:
             say(_standing(opened, self.place))
         try:
             with _watched(opened, self.progress, self.as_json) as view:
-                api.drive(
+                drive(
                     opened,
                     self.objective,
                     self.executor,
@@ -187,7 +188,7 @@ def _standing(opened: OpenStudy, place: LastPlace) -> str:
 
 def _problem(result: Result) -> str | None:
     """Return why a study that was driven is no success, or None."""
-    from tuneflow.api import checked
+    from tuneflow.driving import checked
     from tuneflow.errors import TrialsFailedError
 
     try:
