@@ -19,6 +19,7 @@ PURE = (
     "rng",
     "trial",
     "events",
+    "index",
     "history",
     "budget",
     "space",

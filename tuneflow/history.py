@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from tuneflow.errors import CorruptError
 from tuneflow.events import (
@@ -26,19 +26,8 @@ from tuneflow.events import (
     Reported,
     Stopped,
 )
+from tuneflow.index import Index
 from tuneflow.trial import Mode, Resource, Segment, Trial, TrialState
-
-
-class Index(Protocol):
-    """A private view of the facts, kept up to date by the history.
-
-    It may look at facts only, never at the history's present state: an index that is made late
-    is fed all facts so far, and must come out like one that saw them happen.
-    """
-
-    def apply(self, fact: Fact) -> None:
-        """Take in the next fact."""
-
 
 _I = TypeVar("_I", bound=Index)
 

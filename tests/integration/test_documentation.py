@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tuneflow import yaml_text
 from tuneflow.api import make_executor
 from tuneflow.study_file import load_study_file
 
@@ -65,7 +66,7 @@ def test_a_sketch_in_the_documentation_is_python(code):
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_a_part_of_a_study_file_in_the_documentation_is_valid(text, tmp_path):
-    part = yaml.safe_load(text)
+    part = yaml_text.parse(text)
     study = {**STUDY, **part}
     if "{model.layers}" in text:
         study["space"] = {**study["space"], "model": {"layers": NUMBER}}

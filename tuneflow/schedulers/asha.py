@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from tuneflow.events import Closed, Fact, Finished, Launched, Reported, Stopped
+from tuneflow.events import Closed, Finished, Launched, Reported, Stopped
 from tuneflow.history import History
+from tuneflow.index import Index
 from tuneflow.rng import generator
 from tuneflow.schedulers.base import (
     Decision,
@@ -112,7 +113,7 @@ class ASHA(Scheduler):
         return self.brackets - 1
 
 
-class _Rungs:
+class _Rungs(Index):
     """The rungs of every bracket, as the facts have filled them."""
 
     def __init__(self, scheduler: ASHA, history: History) -> None:
@@ -144,21 +145,17 @@ class _Rungs:
                     return trial, self._levels[position + 1]
         return None
 
-    def apply(self, fact: Fact) -> None:
-        """Take in the next fact."""
-        if isinstance(fact, Reported):
-            self._reported(fact)
-        elif isinstance(fact, Launched):
-            self._launched(fact)
-        elif isinstance(fact, Closed):
-            self._closed(fact)
-        elif isinstance(fact, Stopped):
-            self._end(fact.trial)
-        elif isinstance(fact, Finished):
-            for trial in range(len(self._bracket)):
-                self._end(trial)
+    def stopped(self, fact: Stopped) -> None:
+        """Nothing more is decided about the trial."""
+        self._end(fact.trial)
 
-    def _launched(self, fact: Launched) -> None:
+    def finished(self, fact: Finished) -> None:
+        """Nothing more is decided about any trial."""
+        for trial in range(len(self._bracket)):
+            self._end(trial)
+
+    def launched(self, fact: Launched) -> None:
+        """The trial is under way, and no longer waits in its rung."""
         trial = fact.trial
         if trial == len(self._bracket):
             self._bracket.append(fact.bracket)
@@ -169,13 +166,15 @@ class _Rungs:
         if self._judged[trial] >= 0:
             self._rung(trial).settle(trial)
 
-    def _reported(self, fact: Reported) -> None:
+    def reported(self, fact: Reported) -> None:
+        """In the stopping form a trial is judged by each report."""
         loss = self._loss(fact.report.metrics)
         self._latest[fact.trial] = (fact.report.resource, loss, self._arrival())
         if self._stopping:
             self._judge(fact.trial)
 
-    def _closed(self, fact: Closed) -> None:
+    def closed(self, fact: Closed) -> None:
+        """In the promotion form a trial is judged when it pauses."""
         trial = fact.trial
         if fact.retry:
             return

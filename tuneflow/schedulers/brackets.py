@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -16,7 +17,6 @@ from typing import TypeAlias
 from tuneflow.events import (
     Closed,
     Exhausted,
-    Fact,
     Finished,
     Launched,
     Opened,
@@ -24,8 +24,9 @@ from tuneflow.events import (
     Stopped,
 )
 from tuneflow.history import History
+from tuneflow.index import Index
 from tuneflow.schedulers.base import Decision, Resume, Scheduler, Start
-from tuneflow.schedulers.levels import ladder
+from tuneflow.schedulers.levels import check_factor, check_resources, falling_levels, ladder
 from tuneflow.trial import Resource
 
 Ladder: TypeAlias = list[tuple[int, Resource]]
@@ -56,7 +57,7 @@ class _Bracket:
         self.rungs = ladder(max(1, len(self.trials)), levels, eta)
 
 
-class Brackets:
+class Brackets(Index):
     """The index behind a synchronous scheduler.
 
     Args:
@@ -96,29 +97,21 @@ class Brackets:
             number -= 1
         return number, self._shape(number)[0][1]
 
-    def apply(self, fact: Fact) -> None:
-        """Take in the next fact."""
-        if isinstance(fact, Reported):
-            self._arrivals += 1
-            self._latest[fact.trial] = (self._loss(fact.report.metrics), self._arrivals)
-        elif isinstance(fact, Launched):
-            self._launched(fact)
-        elif isinstance(fact, Closed):
-            self._closed(fact)
-        elif isinstance(fact, Stopped):
-            self._over.add(fact.trial)
-            self._resolve(fact.trial)
-        elif isinstance(fact, Exhausted):
-            self._exhausted()
-        elif isinstance(fact, Finished):
-            self._finished()
-        elif isinstance(fact, Opened) and fact.retry_failed:
-            self._readmit()
+    def reported(self, fact: Reported) -> None:
+        """Note the trial's newest value and when it came."""
+        self._arrivals += 1
+        self._latest[fact.trial] = (self._loss(fact.report.metrics), self._arrivals)
+
+    def stopped(self, fact: Stopped) -> None:
+        """Nobody waits for the trial any longer."""
+        self._over.add(fact.trial)
+        self._resolve(fact.trial)
 
     def _shape(self, bracket: int) -> Ladder:
         return self._shapes[bracket % len(self._shapes)]
 
-    def _launched(self, fact: Launched) -> None:
+    def launched(self, fact: Launched) -> None:
+        """The trial is under way."""
         if fact.trial == len(self._bracket_of):
             self._begin(fact)
         self._promoted.pop(fact.trial, None)
@@ -132,7 +125,8 @@ class Brackets:
         self._bracket_of.append(fact.bracket)
         self._latest.append((math.inf, 0))
 
-    def _closed(self, fact: Closed) -> None:
+    def closed(self, fact: Closed) -> None:
+        """The trial's part in its rung is known."""
         trial = fact.trial
         if fact.retry:
             return
@@ -152,20 +146,23 @@ class Brackets:
             bracket.results.append((loss, arrival, trial))
         self._advance(self._bracket_of[trial])
 
-    def _exhausted(self) -> None:
+    def exhausted(self, fact: Exhausted) -> None:
+        """Cut the newest bracket to the trials it has got."""
         if self._brackets and not self._brackets[-1].is_full:
             self._brackets[-1].cut_to_size(self._eta)
             self._advance(len(self._brackets) - 1)
 
-    def _finished(self) -> None:
+    def finished(self, fact: Finished) -> None:
         """Forget who waits: a study that is opened again goes on with its failed trials only."""
         self._promoted.clear()
         for bracket in self._brackets:
             bracket.pending.clear()
             bracket.results.clear()
 
-    def _readmit(self) -> None:
-        """Wait for the failed trials, which are tried again, where their rung is undecided."""
+    def opened(self, fact: Opened) -> None:
+        """Wait for the failed trials, if they are tried again, where their rung is undecided."""
+        if not fact.retry_failed:
+            return
         for trial, rung in self._failed_in.items():
             bracket = self._brackets[self._bracket_of[trial]]
             if bracket.rung == rung:
@@ -188,14 +185,37 @@ class Brackets:
             heapq.heappush(self._promotions, (number, bracket.rung, rank, trial))
 
 
+@dataclass(frozen=True)
 class SynchronousScheduler(Scheduler):
-    """A scheduler that is a cycle of bracket shapes."""
+    """A scheduler that is a cycle of bracket shapes.
 
-    reduction_factor: float
+    Args:
+        max_resource: R, the level at which a trial is complete.
+        min_resource: the least that is given to a trial. Default 1.
+        reduction_factor: eta; the best 1/eta of a rung go on. Default 3.
+    """
 
+    max_resource: Resource
+    min_resource: Resource = 1
+    reduction_factor: float = 3
+
+    def __post_init__(self) -> None:
+        check_resources(self.min_resource, self.max_resource)
+        check_factor(self.reduction_factor)
+
+    @property
+    def limit(self) -> Resource | None:
+        """The level at which a trial is complete."""
+        return self.max_resource
+
+    @property
+    def levels(self) -> list[Resource]:
+        """Every rung level, lowest first; the last is ``max_resource``."""
+        return falling_levels(self.min_resource, self.max_resource, self.reduction_factor)
+
+    @abstractmethod
     def shapes(self) -> list[Ladder]:
         """Return the ladders, in the order in which brackets are handed out."""
-        raise NotImplementedError
 
     @property
     def default_trials(self) -> int | None:

@@ -12,14 +12,7 @@ from typing import ClassVar
 
 from tuneflow.schedulers.base import require_count
 from tuneflow.schedulers.brackets import Ladder, SynchronousScheduler
-from tuneflow.schedulers.levels import (
-    check_factor,
-    check_resources,
-    exact,
-    falling_levels,
-    ladder,
-)
-from tuneflow.trial import Resource
+from tuneflow.schedulers.levels import exact, ladder
 
 
 @dataclass(frozen=True)
@@ -41,25 +34,16 @@ class SuccessiveHalving(SynchronousScheduler):
 
     type: ClassVar[str] = "successive_halving"
 
-    max_resource: Resource
-    min_resource: Resource = 1
-    reduction_factor: float = 3
     n_trials: int | None = None
 
     def __post_init__(self) -> None:
-        check_resources(self.min_resource, self.max_resource)
-        check_factor(self.reduction_factor)
+        super().__post_init__()
         if self.n_trials is not None:
             require_count("n_trials", self.n_trials)
 
-    @property
-    def limit(self) -> Resource | None:
-        """The level at which a trial is complete."""
-        return self.max_resource
-
     def shapes(self) -> list[Ladder]:
         """Return the one ladder that every bracket has."""
-        levels = falling_levels(self.min_resource, self.max_resource, self.reduction_factor)
+        levels = self.levels
         n_trials = self.n_trials
         if n_trials is None:
             n_trials = math.ceil(exact(self.reduction_factor) ** (len(levels) - 1))

@@ -13,14 +13,7 @@ from typing import ClassVar, Literal
 
 from tuneflow.schedulers.base import require
 from tuneflow.schedulers.brackets import Ladder, SynchronousScheduler
-from tuneflow.schedulers.levels import (
-    check_factor,
-    check_resources,
-    exact,
-    falling_levels,
-    ladder,
-)
-from tuneflow.trial import Resource
+from tuneflow.schedulers.levels import exact, ladder
 
 
 @dataclass(frozen=True)
@@ -41,28 +34,19 @@ class Hyperband(SynchronousScheduler):
 
     type: ClassVar[str] = "hyperband"
 
-    max_resource: Resource
-    min_resource: Resource = 1
-    reduction_factor: float = 3
     sizes: Literal["paper", "hpbandster"] = "paper"
 
     def __post_init__(self) -> None:
-        check_resources(self.min_resource, self.max_resource)
-        check_factor(self.reduction_factor)
+        super().__post_init__()
         require(
             self.sizes in ("paper", "hpbandster"),
             "sizes",
             f"{self.sizes!r} is neither 'paper' nor 'hpbandster'",
         )
 
-    @property
-    def limit(self) -> Resource | None:
-        """The level at which a trial is complete."""
-        return self.max_resource
-
     def brackets(self) -> list[Ladder]:
         """Return ``[[(n_trials, resource), …], …]``, the boldest bracket first."""
-        levels = falling_levels(self.min_resource, self.max_resource, self.reduction_factor)
+        levels = self.levels
         s_max = len(levels) - 1
         return [
             ladder(self._first_rung(s, s_max), levels[s_max - s :], self.reduction_factor)

@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tuneflow.events import Closed, Fact, Finished, Launched, Reported, Stopped
+from tuneflow.events import Closed, Finished, Launched, Reported, Stopped
 from tuneflow.history import History
+from tuneflow.index import Index
 from tuneflow.schedulers.base import (
     Decision,
     Resume,
@@ -100,7 +101,7 @@ class _Curve:
         return self.averages[position] if position >= 0 else None
 
 
-class _Averages:
+class _Averages(Index):
     """The curves of all trials, and at each level the sorted averages of the complete ones."""
 
     def __init__(self, scheduler: MedianStopping, history: History) -> None:
@@ -112,27 +113,24 @@ class _Averages:
         self.rejected: dict[int, Resource] = {}
         self.paused: dict[int, None] = {}
 
-    def apply(self, fact: Fact) -> None:
-        """Take in the next fact."""
-        if isinstance(fact, Reported):
-            self._reported(fact)
-        elif isinstance(fact, Launched):
-            self._launched(fact)
-        elif isinstance(fact, Closed):
-            self._closed(fact)
-        elif isinstance(fact, Stopped):
-            self._drop(fact.trial)
-        elif isinstance(fact, Finished):
-            for trial in range(len(self._curves)):
-                self._drop(trial)
+    def stopped(self, fact: Stopped) -> None:
+        """Nothing more is decided about the trial."""
+        self._drop(fact.trial)
 
-    def _launched(self, fact: Launched) -> None:
+    def finished(self, fact: Finished) -> None:
+        """Nothing more is decided about any trial."""
+        for trial in range(len(self._curves)):
+            self._drop(trial)
+
+    def launched(self, fact: Launched) -> None:
+        """The trial is under way."""
         if fact.trial == len(self._curves):
             self._curves.append(_Curve([], []))
         self._curves[fact.trial].is_over = False
         self.paused.pop(fact.trial, None)
 
-    def _reported(self, fact: Reported) -> None:
+    def reported(self, fact: Reported) -> None:
+        """Compare the trial with the median of the others."""
         level, curve = fact.report.resource, self._curves[fact.trial]
         curve.reached = level
         loss = self._loss(fact.report.metrics)
@@ -148,7 +146,8 @@ class _Averages:
         is_early = curve.reached < self._rule.min_resource
         return not (is_early or curve.is_over or self._is_last(curve))
 
-    def _closed(self, fact: Closed) -> None:
+    def closed(self, fact: Closed) -> None:
+        """A complete trial's curve counts for the median from now on."""
         if fact.retry:
             return
         trial = fact.trial

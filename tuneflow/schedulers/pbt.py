@@ -26,6 +26,7 @@ from tuneflow.events import (
     Stopped,
 )
 from tuneflow.history import History
+from tuneflow.index import Index
 from tuneflow.rng import choose_index, generator
 from tuneflow.schedulers.base import (
     Clone,
@@ -180,7 +181,7 @@ class _Member:
     has_failed: bool = False
 
 
-class _Population:
+class _Population(Index):
     """The members, and those that are ready to go on."""
 
     def __init__(self, scheduler: PBT, history: History) -> None:
@@ -209,25 +210,25 @@ class _Population:
         )
 
     def apply(self, fact: Fact) -> None:
-        """Take in the next fact."""
-        if isinstance(fact, Reported):
-            self._reported(fact)
-        elif isinstance(fact, Launched):
-            self._launched(fact)
-        elif isinstance(fact, Closed):
-            self._closed(fact)
-        elif isinstance(fact, Stopped):
-            self._leave(fact.trial)
-        elif isinstance(fact, Exhausted):
-            self._is_whole = True
-        elif isinstance(fact, Finished):
-            for trial in range(len(self.members)):
-                self._leave(trial)
-        elif isinstance(fact, Opened) and fact.retry_failed:
-            self._readmit()
+        """Take in the next fact, and see whether the population has come together."""
+        super().apply(fact)
         self._pass_barrier()
 
-    def _launched(self, fact: Launched) -> None:
+    def stopped(self, fact: Stopped) -> None:
+        """The member takes no further part."""
+        self._leave(fact.trial)
+
+    def exhausted(self, fact: Exhausted) -> None:
+        """The population is complete."""
+        self._is_whole = True
+
+    def finished(self, fact: Finished) -> None:
+        """Nobody takes any further part."""
+        for trial in range(len(self.members)):
+            self._leave(trial)
+
+    def launched(self, fact: Launched) -> None:
+        """The member is under way, possibly from another's checkpoint."""
         if fact.trial == len(self.members):
             self.members.append(_Member())
         member = self.members[fact.trial]
@@ -238,13 +239,15 @@ class _Population:
         if fact.source is not None:
             member.level, member.loss, member.has_checkpoint = fact.start, None, False
 
-    def _reported(self, fact: Reported) -> None:
+    def reported(self, fact: Reported) -> None:
+        """Note how good the member is, and what can be copied of it."""
         member, report = self.members[fact.trial], fact.report
         member.level, member.loss = report.resource, self._loss(report.metrics)
         if report.checkpoint is not None:
             member.has_checkpoint, member.checkpoint_level = True, report.resource
 
-    def _closed(self, fact: Closed) -> None:
+    def closed(self, fact: Closed) -> None:
+        """The member is ready to go on, or out."""
         if fact.retry:
             return
         member = self.members[fact.trial]
@@ -259,10 +262,10 @@ class _Population:
         self.members[trial].is_out = True
         self._ready.pop(trial, None)
 
-    def _readmit(self) -> None:
-        """Wait for the failed members: they are tried again."""
+    def opened(self, fact: Opened) -> None:
+        """Wait for the failed members, if they are tried again."""
         for member in self.members:
-            if member.has_failed:
+            if fact.retry_failed and member.has_failed:
                 member.is_running, member.is_out = True, False
 
     def _can_go_on(self, member: _Member) -> bool:

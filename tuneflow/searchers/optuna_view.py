@@ -25,12 +25,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuneflow.events import Closed, Fact, Finished, Launched, Reported, Stopped
 from tuneflow.history import History
+from tuneflow.index import Index
 from tuneflow.searchers.optuna_axes import Axes
 from tuneflow.searchers.optuna_storage import STUDY_NAME, DraftStorage
 from tuneflow.trial import Params, Resource
 
 
-class HistoryView:
+class HistoryView(Index):
     """An index of a history: one Optuna trial for each of ours, each fact in constant time.
 
     Samplers that keep notes on trials (CMA-ES its generation, say) find them where they left
@@ -95,21 +96,21 @@ class HistoryView:
 
     def apply(self, fact: Fact) -> None:
         """Take in the next fact."""
-        if isinstance(fact, Launched):
-            self._launched(fact)
-        elif isinstance(fact, Reported):
-            self._reported(fact)
-        elif isinstance(fact, Closed):
-            self._closed(fact)
-        elif isinstance(fact, Stopped):
-            self._stopping.add(fact.trial)
-            self._give_up(fact.trial)
-        elif isinstance(fact, Finished):
-            for number in list(self._waiting):
-                self._give_up(number)
+        super().apply(fact)
         self._facts += 1
 
-    def _launched(self, fact: Launched) -> None:
+    def stopped(self, fact: Stopped) -> None:
+        """The trial is over as soon as it does not run."""
+        self._stopping.add(fact.trial)
+        self._give_up(fact.trial)
+
+    def finished(self, fact: Finished) -> None:
+        """The trials that wait are over."""
+        for number in list(self._waiting):
+            self._give_up(number)
+
+    def launched(self, fact: Launched) -> None:
+        """The trial runs, perhaps for the first time."""
         if fact.trial == len(self._resource):
             self._begin(fact)
             return
@@ -142,7 +143,8 @@ class HistoryView:
         trial.distributions = self._axes.distributions(trial.params)
         trial.intermediate_values = {}
 
-    def _reported(self, fact: Reported) -> None:
+    def reported(self, fact: Reported) -> None:
+        """Note the trial's newest usable value."""
         report = fact.report
         self._resource[fact.trial] = report.resource
         value = report.metrics.get(self._metric)
@@ -151,7 +153,8 @@ class HistoryView:
             levels: dict[Any, float] = {report.resource: value}
             self._trial(fact.trial).intermediate_values = levels
 
-    def _closed(self, fact: Closed) -> None:
+    def closed(self, fact: Closed) -> None:
+        """The trial waits, or is over."""
         trial, is_told_to_stop = self._trial(fact.trial), fact.trial in self._stopping
         is_whole = fact.status == "paused" and self._resource[fact.trial] >= self._limit
         if fact.status == "completed" or is_whole:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tuneflow.events import Fact, Launched, Reported
+from tuneflow.events import Launched, Reported
 from tuneflow.history import History
+from tuneflow.index import Index
 from tuneflow.schedulers.asha import ASHA
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.schedulers.brackets import SynchronousScheduler
@@ -22,11 +23,7 @@ from tuneflow.trial import Resource, Trial, TrialState
 
 def rung_levels(scheduler: Scheduler) -> list[Resource]:
     """Return the levels at which a scheduler compares trials, lowest first; none for most."""
-    if isinstance(scheduler, ASHA):
-        return scheduler.levels
-    if isinstance(scheduler, SynchronousScheduler):
-        return sorted({level for shape in scheduler.shapes() for _, level in shape})
-    return []
+    return scheduler.levels if isinstance(scheduler, ASHA | SynchronousScheduler) else []
 
 
 @dataclass(slots=True)
@@ -46,7 +43,7 @@ class Rung:
     best: float = math.inf
 
 
-class Rungs:
+class Rungs(Index):
     """An index that counts what each rung holds. Make it with `rungs_of`.
 
     Args:
@@ -67,14 +64,8 @@ class Rungs:
         """Return which rung a trial is on its way to, as a position in ``rungs``."""
         return self._next[trial]
 
-    def apply(self, fact: Fact) -> None:
-        """Take in the next fact."""
-        if isinstance(fact, Launched):
-            self._launched(fact)
-        elif isinstance(fact, Reported):
-            self._reported(fact)
-
-    def _launched(self, fact: Launched) -> None:
+    def launched(self, fact: Launched) -> None:
+        """The trial goes on to the next rung, or begins."""
         if fact.trial == len(self._next):
             entry = self._entry(fact)
             self._next.append(entry)
@@ -93,7 +84,8 @@ class Rungs:
         position = self._next[trial]
         return self._levels[position - 1] if position else 0
 
-    def _reported(self, fact: Reported) -> None:
+    def reported(self, fact: Reported) -> None:
+        """Count the trial in the rungs that it has reached."""
         level, trial = fact.report.resource, fact.trial
         if level > self._level_below(trial):
             self._leave(trial)
