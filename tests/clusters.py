@@ -35,31 +35,39 @@ def process(*command, **options):
 
 
 @contextmanager
+def scheduler(folder, *more):
+    """The address of a `dask scheduler` in a process of its own, and the process."""
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", *more)
+    listing = folder / "scheduler.json"
+    command = ("-m", "distributed.cli.dask_scheduler", *options, "--scheduler-file", listing)
+    with process(*command, stderr=subprocess.DEVNULL) as started:
+        text = until(lambda: listing.exists() and listing.read_text())
+        yield text.split('"address": "', 1)[1].split('"', 1)[0], started
+
+
+def worker(address, *options, env=None):
+    """A `dask worker` in a process of its own, with one thread unless told otherwise."""
+    fixed = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
+    command = ("-m", "distributed.cli.dask_worker", address, *fixed, *options)
+    return process(*command, stderr=subprocess.DEVNULL, env=env)
+
+
+@contextmanager
 def cluster(workers=2, threads=1):
     """The address of a cluster, once all its workers are there."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        address = stack.enter_context(_scheduler(folder / "scheduler.json"))
+        address, _ = stack.enter_context(scheduler(folder))
+        options = ("--nthreads", threads, "--local-directory", folder)
         for _ in range(workers):
-            stack.enter_context(_worker(address, threads, folder))
-        with Client(address, set_as_default=False) as client:
-            client.wait_for_workers(workers, PATIENCE)
+            stack.enter_context(worker(address, *options))
+        await_workers(address, workers)
         yield address
 
 
-@contextmanager
-def _scheduler(listing):
-    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", listing)
-    command = ("-m", "distributed.cli.dask_scheduler", *options)
-    with process(*command, stderr=subprocess.DEVNULL):
-        text = until(lambda: listing.exists() and listing.read_text())
-        yield text.split('"address": "', 1)[1].split('"', 1)[0]
-
-
-def _worker(address, threads, folder):
-    options = ("--nthreads", threads, "--no-dashboard", "--host", "127.0.0.1")
-    command = ("-m", "distributed.cli.dask_worker", address, *options, "--local-directory", folder)
-    return process(*command, stderr=subprocess.DEVNULL)
+def await_workers(address, count):
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(count, PATIENCE)
 
 
 def until(condition, seconds=PATIENCE):
@@ -78,10 +86,10 @@ def family(pid):
 
 def alive(processes):
     """Return those that run; one that ended and was not waited for does not."""
-    return [one for one in processes if _is_alive(one)]
+    return [one for one in processes if is_alive(one)]
 
 
-def _is_alive(one):
+def is_alive(one):
     with suppress(psutil.NoSuchProcess):
         return one.is_running() and one.status() != psutil.STATUS_ZOMBIE
     return False

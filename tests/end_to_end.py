@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,8 +143,9 @@ def assert_whole(url, trials=STUDY["trials"]):
     assert reported(result) == Counter(expected)
     for trial in result.trials:
         assert result.value(trial) == trainer.loss_after(trial.params, trial.resource)
-        newest = json.loads((result.checkpoint(trial) / "state.json").read_text())
-        assert newest["level"] == trial.resource
+        with tempfile.TemporaryDirectory() as folder:
+            newest = result.checkpoint(trial, folder) / "state.json"
+            assert json.loads(newest.read_text())["level"] == trial.resource
     return result
 
 

@@ -22,7 +22,7 @@ def train(config):
     for level in range(state["level"] + 1, LEVELS):
         note("steps", tuneflow.current_trial().number, level, os.getpid())
         wait_at_limit()
-        print("level", level)
+        print("level", level)  # noqa: T201 - this is what its log is made of
         state = {"level": level, "loss": state["loss"] * (1 - config["rate"] / (1 + level))}
         yield {"loss": state["loss"]}, functools.partial(save, state)
 

@@ -24,7 +24,7 @@ from tuneflow.space import Space
 from tuneflow.trial import Failure, Mode, Outcome, Report, Resource, Trial, TrialState
 
 _HOPELESS = 20
-"""So many failures and no report end a study that has no limit on trials or time."""
+"""After so many failed trials and no usable value, the study is halted."""
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,13 @@ def halting(study: Study, history: History) -> str | None:
     """Return why the study must wait for its user, or None."""
     reason = study.budget.halting(history)
     if reason is None and _is_hopeless(study, history):
-        reason = f"the first {len(history.trials)} trials failed, and nothing else ends the study"
+        reason = f"{history.failed_since_opened} trials failed, and none has a usable value"
     return reason
 
 
 def _is_hopeless(study: Study, history: History) -> bool:
-    """Whether trials would fail for ever, as none spends what the study is limited by."""
-    if study.is_bounded or study.budget.wall_clock is not None or history.spent:
+    """Whether it must be the study that is wrong, and not its trials."""
+    if study.budget.max_failures is not None or history.best_loss < math.inf:
         return False
     return history.failed_since_opened >= _HOPELESS
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import dask
 import psutil
 import pytest
 from distributed import Client, Security, default_client
 
+from tests.clusters import await_workers, is_alive, process, scheduler, until, worker
 from tuneflow.errors import ClusterError, ObjectiveError
 from tuneflow.executors.base import Ended, Progress
 from tuneflow.executors.dask import DaskExecutor
@@ -57,60 +57,11 @@ def opened(job, function, **settings):
         yield executor
 
 
-@contextmanager
-def process(*command, **options):
-    """A process of its own group that is gone afterwards, with all it has started."""
-    started = subprocess.Popen(
-        [sys.executable, *command], text=True, start_new_session=True, **options
-    )
-    try:
-        yield started
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGKILL)
-        started.wait()
-        for stream in (started.stdout, started.stderr):
-            if stream is not None:
-                stream.close()
-
-
-@contextmanager
-def scheduler(tmp_path, *more):
-    """The address of a `dask scheduler` in a process of its own, and the process."""
-    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", *more)
-    listing = tmp_path / "scheduler.json"
-    command = ("-m", "distributed.cli.dask_scheduler", *options, "--scheduler-file", str(listing))
-    with process(*command, stderr=subprocess.DEVNULL) as started:
-        text = until(lambda: listing.exists() and listing.read_text())
-        yield text.split('"address": "', 1)[1].split('"', 1)[0], started
-
-
-def worker(address, *options, env=None):
-    """A `dask worker` in a process of its own."""
-    fixed = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", *options)
-    command = ("-m", "distributed.cli.dask_worker", address, *fixed)
-    return process(*command, stderr=subprocess.DEVNULL, env=env)
-
-
 @pytest.fixture
 def cluster(tmp_path):
     """The address of a cluster with one worker that has one thread."""
     with scheduler(tmp_path) as (address, _), worker(address):
         yield address
-
-
-def await_workers(address, count):
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(count, PATIENCE)
-
-
-def until(condition):
-    """Return what ``condition`` gives as soon as that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-    return found
 
 
 def follow(executor, want):
@@ -773,13 +724,6 @@ except KeyboardInterrupt:
     print("stopped", flush=True)
     sys.exit(130)
 """
-
-
-def is_alive(process):
-    """Whether a process runs; one that ended and was not waited for does not."""
-    with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 class TestCtrlC:

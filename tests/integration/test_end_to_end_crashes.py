@@ -137,7 +137,7 @@ class TestWorker:
         assert again == list(range(level, LONG["max_resource"] + 1))
         result = assert_whole(url, trials=3)
         closed = Counter(f.status for f in result.history.facts if isinstance(f, Closed))
-        assert closed == {"completed": 3} or closed == {"paused": 3}, closed
+        assert closed == {"paused": 3}, "none was lost, and none ran a second segment"
 
     def test_all_workers_may_die_at_once(self, tmp_path):
         url = prepare(tmp_path)

@@ -1,4 +1,4 @@
-"""A study in rounds has one journal, to the byte, wherever it runs and however often it is killed."""
+"""A study in rounds has one journal, to the byte, wherever it runs and whenever it is killed."""
 
 from __future__ import annotations
 

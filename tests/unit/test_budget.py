@@ -126,13 +126,25 @@ def test_too_many_failures_halt_a_study_until_it_is_opened_again(budget, failure
     assert history.counts[TrialState.COMPLETED] == 10
 
 
-def test_trials_that_fail_for_ever_halt_a_study_that_nothing_else_ends():
+def test_a_study_whose_trials_all_fail_is_halted_before_it_spends_the_rest():
     machine = Machine(FIFO(max_resource=1), slots=3, budget=Budget(total_resource=10))
     history = machine.run(lambda trial, level: None)
-    assert history.state == "halted"
-    assert len(history.trials) < 30
-    bounded = Machine(FIFO(max_resource=1), trials=50, budget=Budget(total_resource=10))
-    assert bounded.run(lambda trial, level: None).finished == "all 50 trials are done"
+    assert history.halted == "20 trials failed, and none has a usable value"
+    bounded = Machine(FIFO(max_resource=1), trials=50)
+    assert bounded.run(lambda trial, level: None).state == "halted"
+
+
+def test_one_usable_value_shows_that_failures_are_the_trials_own():
+    machine = Machine(FIFO(max_resource=1), trials=50)
+    history = machine.run(lambda trial, level: 1.0 if trial == 0 else None)
+    assert history.state == "finished"
+    assert history.counts[TrialState.FAILED] == 49
+
+
+def test_who_says_how_many_failures_are_borne_gets_them():
+    machine = Machine(FIFO(max_resource=1), trials=50, budget=Budget(max_failures=50))
+    history = machine.run(lambda trial, level: None)
+    assert history.finished == "all 50 trials are done"
 
 
 def test_only_what_differs_is_stored():

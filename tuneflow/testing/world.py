@@ -30,6 +30,9 @@ SPACE: Final = Space(
 DEEDS: Final = ("step", "jump", "nan", "infinity", "missing", "complete", "fail", "lose")
 """What a trial may do next; see `Fate`."""
 
+FORGIVING: Final = Budget(max_failures_per_trial=1, max_losses_per_trial=1, max_failures=1_000_000)
+"""Every trial is tried twice, and no number of failures halts the study."""
+
 _NATURAL_END = 5
 _MOST_STEPS = 5_000
 
@@ -132,7 +135,7 @@ class World:
             trials=trials,
             seed=seed,
             round_size=round_size,
-            budget=budget or Budget(max_failures_per_trial=1, max_losses_per_trial=1),
+            budget=budget or FORGIVING,
         )
         self.history = self.study.history()
         self.slots = math.inf if self.study.in_rounds else slots
