@@ -63,6 +63,11 @@ def tune(train: Any, folder: str, name: str, **options: Any) -> Any:
     return tuneflow.tune(train, storage=folder, name=name, **settings)
 
 
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        sys.exit(problem)
+
+
 class Timed:
     """Times a study without the start of its cluster, as the peers' figures are timed."""
 
@@ -107,9 +112,7 @@ def case_asha(folder: str) -> dict[str, float]:
         trials=200,
         executor=timed.executor,
         observers=[timed],
-        scheduler=tuneflow.schedulers.ASHA(
-            max_resource=81, reduction_factor=3, variant="stopping"
-        ),
+        scheduler=tuneflow.schedulers.ASHA(max_resource=81, reduction_factor=3, variant="stopping"),
     )
     return {"reports_per_s": timed.reports / timed.seconds, "reports": timed.reports}
 
@@ -165,7 +168,7 @@ def case_import(folder: str) -> dict[str, float]:
 
     seconds = time.perf_counter() - begun
     heavy = {"dask", "distributed", "optuna", "airflow", "prefect", "numpy"} & set(sys.modules)
-    assert not heavy, heavy
+    _require(not heavy, f"imports {heavy}")
     return {"import_ms": seconds * 1e3}
 
 

@@ -161,12 +161,12 @@ def render(
 ) -> str:
     """Return the page."""
     rows = [_row(case, figures) for case in cases]
-    header = "| what | tuneflow | Ray Tune | ratio | goal | |\n| --- | --- | --- | --- | --- | --- |"
+    header = ["| what | tuneflow | Ray Tune | ratio | goal | |", f"|{' --- |' * 6}"]
     return _PAGE.format(
         runs=runs,
         machine=f"{os.cpu_count()} cores, Python {platform.python_version()}",
         date=time.strftime("%Y-%m-%d"),
-        table="\n".join([header, *rows]),
+        table="\n".join([*header, *rows]),
     )
 
 

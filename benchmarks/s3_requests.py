@@ -66,9 +66,7 @@ def _study() -> dict[str, float]:
         metric="loss",
         mode="min",
         searcher="random",
-        scheduler=tuneflow.schedulers.ASHA(
-            max_resource=81, reduction_factor=3, variant="stopping"
-        ),
+        scheduler=tuneflow.schedulers.ASHA(max_resource=81, reduction_factor=3, variant="stopping"),
         trials=20,
         storage="s3://bench/studies",
         executor="inline",

@@ -51,11 +51,13 @@ def train(config: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    train({
-        "width": 64,
-        "depth": 1,
-        "activation": "relu",
-        "alpha": 1e-4,
-        "batch_size": 64,
-        "learning_rate": 1e-3,
-    })
+    train(
+        {
+            "width": 64,
+            "depth": 1,
+            "activation": "relu",
+            "alpha": 1e-4,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+        }
+    )
