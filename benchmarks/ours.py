@@ -156,7 +156,7 @@ def case_restore(folder: str) -> dict[str, float]:
     begun = time.perf_counter()
     result = tuneflow.load(f"{folder}/restore")
     opened = time.perf_counter()
-    assert len(result.trials) == 1000
+    _require(len(result.trials) == 1000, f"{len(result.trials)} trials")
     tuneflow.resume(f"{folder}/restore", trivial, progress=False)
     return {"open_s": opened - begun, "resume_s": time.perf_counter() - opened}
 
