@@ -170,7 +170,8 @@ class DaskExecutor(Executor):
         found = dask_cluster.await_workers(client, 0 if self.parallel else self.connect_timeout)
         if not found and self.parallel:
             return
-        dask_cluster.check_versions(client)
+        if self._cluster is None:
+            dask_cluster.check_versions(client)
         dask_cluster.check_request(self._request, found)
 
     def _check(self) -> None:
