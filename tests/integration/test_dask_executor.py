@@ -445,19 +445,23 @@ class TestData:
     def test_data_stays_on_its_workers_when_dask_takes_copies_away(self, job, notes):
         def load(content):
             note(notes, os.getpid())
-            return content
+            return Data(content)
 
         class Data:
+            # It says so each time it is unpickled, also when one worker hands it to another.
+            def __init__(self, content):
+                self.content = content
+
             def __reduce__(self):
-                return load, (b"x" * 3_000_000,)
+                return load, (self.content,)
 
         def train(config, data):
-            yield {"loss": float(len(data))}
+            yield {"loss": float(len(data.content))}
 
         manager = "distributed.scheduler.active-memory-manager"
         with (
             dask.config.set({f"{manager}.start": True, f"{manager}.interval": "20ms"}),
-            opened(job, with_parameters(train, data=Data())) as executor,
+            opened(job, with_parameters(train, data=Data(b"x" * 3_000_000))) as executor,
         ):
             run(executor, segments(10))
             until(lambda: all(len(held) == 1 for held in executor._client.who_has().values()))
