@@ -187,7 +187,12 @@ def _spread(runs: list[dict[str, Any]], figure: str) -> tuple[float, float, floa
 
 
 def _cell(spread: tuple[float, float, float]) -> str:
-    return f"{spread[0]:.3g} [{spread[1]:.3g} to {spread[2]:.3g}]"
+    median, least, most = map(_figure, spread)
+    return f"{median} [{least} to {most}]"
+
+
+def _figure(value: float) -> str:
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 _PAGE = """\
@@ -212,7 +217,7 @@ How it is measured:
   and differs between the systems: tuneflow's trials run on while the driver decides, Ray's wait
   for it. Each system's reports are divided by its own time.
 - *Driver's peak* is the resident memory of the driver's process, its workers aside.
-- *S3 requests per commit* counts the requests for journal objects at a real S3 server over HTTP,
+- *S3 requests per commit* counts the requests for journal objects at moto's S3 server over HTTP,
   without the one list that opens the study. Every 256 commits one snapshot is written besides; it
   is a cache and no part of a commit.
 """
