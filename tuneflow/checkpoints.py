@@ -151,7 +151,7 @@ class Checkpoints:
             return
         key = _blob(entry.hash)
         if self._store.size(key) != entry.size:
-            self._store.upload_chunks(key, _unchanged(entry, file), entry.size)
+            self._store.upload(key, _unchanged(entry, file), entry.size)
         self._known.add(entry.hash)
 
     def _restore_file(self, ref: str, entry: FileEntry, target: Path) -> None:

@@ -127,12 +127,7 @@ class Store:
             else:
                 self._put(path, data)
 
-    def upload(self, path: str, file: Path) -> None:
-        """Store a file of any size in constant memory, in place of an object of the same name."""
-        with self._errors("upload", path):
-            self.upload_chunks(path, read_chunks(file), file.stat().st_size)
-
-    def upload_chunks(self, path: str, chunks: Iterable[bytes], size: int) -> None:
+    def upload(self, path: str, chunks: Iterable[bytes], size: int) -> None:
         """Store what an iterable yields, in constant memory.
 
         Nothing becomes visible if ``chunks`` raises; its `TuneflowError` passes through.

@@ -568,7 +568,6 @@ class TestClusters:
             assert client.submit(int, "7").result() == 7
 
     def test_a_cluster_that_wants_certificates_gets_them(self, job, tmp_path):
-        pytest.importorskip("cryptography")
         security = Security.temporary()
         files = {"ca": security.tls_ca_file, "cert": security.tls_client_cert}
         files["key"] = security.tls_client_key

@@ -12,7 +12,7 @@ import pytest
 from tuneflow import store_urls
 from tuneflow.checkpoints import Checkpoints
 from tuneflow.errors import CheckpointCorruptError, SpecError, StorageError
-from tuneflow.store import AlreadyExists, NotFound, Store
+from tuneflow.store import AlreadyExists, NotFound, Store, read_chunks
 
 pytestmark = pytest.mark.integration
 
@@ -78,7 +78,7 @@ class TestEveryStore:
     def test_uploads_and_downloads_files_around_the_size_of_a_part(self, store, tmp_path, size):
         source, target = tmp_path / "source", tmp_path / "new" / "target"
         source.write_bytes(patterned(size))
-        store.upload("blobs/x", source)
+        store.upload("blobs/x", read_chunks(source), source.stat().st_size)
         assert store.size("blobs/x") == size
         store.download("blobs/x", target)
         assert target.read_bytes() == source.read_bytes()
@@ -91,7 +91,7 @@ class TestEveryStore:
             raise CheckpointCorruptError("changed")
 
         with pytest.raises(CheckpointCorruptError, match="changed"):
-            store.upload_chunks("blobs/x", torn(), size)
+            store.upload("blobs/x", torn(), size)
         assert store.list() == []
 
     def test_says_that_an_object_is_missing(self, store, tmp_path):

@@ -25,9 +25,9 @@ class CountingStore(Store):
         super().__init__(url)
         self.uploads = []
 
-    def upload_chunks(self, path, chunks, size):
+    def upload(self, path, chunks, size):
         self.uploads.append(path)
-        super().upload_chunks(path, chunks, size)
+        super().upload(path, chunks, size)
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ class TestSaveAndRestore:
 
     def test_writes_the_manifest_after_every_file(self, store, source, monkeypatch):
         calls = []
-        upload, create = store.upload_chunks, store.create
+        upload, create = store.upload, store.create
         monkeypatch.setattr(
-            store, "upload_chunks", lambda key, *rest: (upload(key, *rest), calls.append(key))
+            store, "upload", lambda key, *rest: (upload(key, *rest), calls.append(key))
         )
         monkeypatch.setattr(store, "create", lambda *args: (calls.append(args[0]), create(*args)))
         Checkpoints(store).save(REF, source, resource=1)
@@ -108,7 +108,7 @@ class TestSaveAndRestore:
         def die(*args):
             raise StorageError("disk full")
 
-        monkeypatch.setattr(store, "upload_chunks", die)
+        monkeypatch.setattr(store, "upload", die)
         with pytest.raises(StorageError):
             Checkpoints(store).save(REF, source, resource=1)
         assert store.list() == []
@@ -147,9 +147,9 @@ class TestSaveAndRestore:
         self, store, source
     ):
         class ChangesFirst(CountingStore):
-            def upload_chunks(self, path, chunks, size):
+            def upload(self, path, chunks, size):
                 (source / "model.bin").write_bytes(b"trained on")
-                super().upload_chunks(path, chunks, size)
+                super().upload(path, chunks, size)
 
         store = ChangesFirst(store.url)
         with pytest.raises(CheckpointCorruptError, match=r"model\.bin changed while"):

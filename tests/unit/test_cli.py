@@ -8,6 +8,8 @@ import json
 import subprocess
 import sys
 
+import optuna
+import pandas
 import pytest
 
 import tuneflow
@@ -211,18 +213,15 @@ class TestSharing:
         assert "trials.csv" in err
 
     def test_exports_parquet(self, call, url, tmp_path):
-        pandas = pytest.importorskip("pandas")
         assert call("export", url, "--to", f"parquet:{tmp_path / 'trials.parquet'}")[0] == 0
         assert len(pandas.read_parquet(tmp_path / "trials.parquet")) == 8
 
     def test_exports_to_optuna(self, call, url, tmp_path):
-        optuna = pytest.importorskip("optuna")
         storage = f"sqlite:///{tmp_path / 'optuna.db'}"
         assert call("export", url, "--to", f"optuna:{storage}")[0] == 0
         assert len(optuna.load_study(study_name="example", storage=storage).trials) == 8
 
     def test_exporting_to_optuna_twice_is_one_clear_error(self, call, url, tmp_path):
-        pytest.importorskip("optuna")
         target = f"optuna:sqlite:///{tmp_path / 'optuna.db'}"
         call("export", url, "--to", target)
         code, _, err = call("export", url, "--to", target)
@@ -236,7 +235,6 @@ class TestSharing:
         assert "optuna:URL, csv:PATH, parquet:PATH" in err
 
     def test_writes_the_report(self, call, url, tmp_path):
-        pytest.importorskip("plotly")
         code, _, err = call("report", url, "-o", tmp_path / "report.html")
         assert code == 0
         assert "<html" in (tmp_path / "report.html").read_text()

@@ -75,7 +75,6 @@ def test_awk_reports(opened):
     assert [r.metrics["loss"] for r in reports] == [0.5, 0.25, 0.166667]
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_goes_on_from_a_checkpoint(opened, tmp_path):
     text = """
     set -eu

@@ -14,7 +14,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError
 
 from tuneflow import local_files
 from tuneflow.errors import SpecError, StorageError
-from tuneflow.store import AlreadyExists, NotFound, Store
+from tuneflow.store import AlreadyExists, NotFound, Store, read_chunks
 from tuneflow.store_errors import explain
 
 RACERS, KEYS = 8, 60
@@ -181,13 +181,13 @@ class TestFolder:
         with pytest.raises(StorageError, match="cannot write"):
             store.put("a", b"")
         with pytest.raises(StorageError, match="cannot upload"):
-            store.upload("a", tmp_path / "file")
+            store.upload("a", [b""], 0)
         with pytest.raises(NotFound):
             store.get("a")
 
     def test_a_missing_source_is_a_storage_error(self, store, tmp_path):
         with pytest.raises(StorageError, match=r"cannot upload .*: no such file"):
-            store.upload("a", tmp_path / "missing")
+            store.upload("a", read_chunks(tmp_path / "missing"), 0)
 
     def test_a_folder_in_the_way_is_an_error_and_not_an_object(self, store):
         store.put("a/b", b"")
