@@ -70,12 +70,12 @@ def await_workers(address, count):
         client.wait_for_workers(count, PATIENCE)
 
 
-def until(condition, seconds=PATIENCE):
+def until(condition, seconds=PATIENCE, pause=0.01):
     """Return what ``condition`` gives as soon as that is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+        time.sleep(pause)
     return found
 
 

@@ -60,7 +60,9 @@ ABOVE = (
     "yaml_text",
     "study_file",
     "driving",
+    "remote",
     "api",
+    "airflow",
 )
 """The modules above the line, lowest first. What is not named here lies above them all."""
 

@@ -16,12 +16,20 @@ LEVELS = 100
 
 
 def train(config):
-    """Learn from level to level, so that a value tells which levels it stands on."""
+    """Learn, beside this file."""
+    yield from learn(config, HERE)
+
+
+def learn(config, folder):
+    """Learn from level to level, so that a value tells which levels it stands on.
+
+    Each step is noted in the file 'steps' of a folder, where the file 'limit' may stop them.
+    """
     saved = tuneflow.checkpoint()
     state = json.loads((saved / "state.json").read_text()) if saved else {"level": 0, "loss": 1.0}
     for level in range(state["level"] + 1, LEVELS):
-        note("steps", tuneflow.current_trial().number, level, os.getpid())
-        wait_at_limit()
+        note(folder / "steps", tuneflow.current_trial().number, level, os.getpid())
+        wait_at_limit(folder)
         print("level", level)  # noqa: T201 - this is what its log is made of
         state = {"level": level, "loss": state["loss"] * (1 - config["rate"] / (1 + level))}
         yield {"loss": state["loss"]}, functools.partial(save, state)
@@ -38,7 +46,7 @@ def loss_after(config, level):
 def breaks(config):
     """Fail in the second trial while a file says so."""
     number = tuneflow.current_trial().number
-    note("steps", number, 1, os.getpid())
+    note(HERE / "steps", number, 1, os.getpid())
     if number == 1 and (HERE / "broken").exists():
         raise RuntimeError("the data is not there")
     return config["rate"]
@@ -57,21 +65,21 @@ def save(state, folder):
     (folder / "state.json").write_text(json.dumps(state))
 
 
-def note(name, *words):
+def note(path, *words):
     """Append a line to a file; any number of processes may do so at once."""
-    file = os.open(HERE / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, f"{' '.join(map(str, words))}\n".encode())
     os.close(file)
 
 
-def wait_at_limit():
+def wait_at_limit(folder):
     """Wait while there are as many steps as the file 'limit' says."""
-    while len((HERE / "steps").read_bytes().splitlines()) >= limit():
+    while len((folder / "steps").read_bytes().splitlines()) >= limit(folder):
         time.sleep(0.01)
 
 
-def limit():
+def limit(folder):
     try:
-        return int((HERE / "limit").read_text())
+        return int((folder / "limit").read_text())
     except FileNotFoundError:
         return 1_000_000

@@ -71,6 +71,7 @@ def drive(
     observers: Sequence[Observer] = (),
     view: Observer | None = None,
     retry_failed: bool = False,
+    interrupts: Interrupts | None = None,
 ) -> None:
     """Drive an open study to its end on an executor, which is opened and closed here.
 
@@ -83,6 +84,7 @@ def drive(
         observers: called with the history and the new facts after each commit.
         view: an observer for the eyes; in rounds it sees reports as they arrive.
         retry_failed: try failed trials again, also in a study that has finished.
+        interrupts: what another thread may interrupt it by, beside Ctrl-C.
 
     Raises SpecError or MissingDependencyError when the searcher or a tracker cannot work, before
     anything runs.
@@ -92,7 +94,7 @@ def drive(
             view(opened.history, ())
         return
     study, history = opened.study, opened.history
-    interrupts = Interrupts()
+    interrupts = interrupts or Interrupts()
     turn: Callable[..., None] = rounds.drive if study.in_rounds else stream.drive
     if view is not None:
         turn, view = _watched(opened, turn, view)
@@ -101,14 +103,15 @@ def drive(
     with interrupts.installed(), attached(trackers, study, opened.url, history) as followers:
         place.remember(opened.store)
         with executor:
-            executor.open(_job(opened), objective)
-            turn(
-                opened,
-                executor,
-                observe=_all([*followers, *watchers]),
-                retry_failed=retry_failed,
-                interrupts=interrupts,
-            )
+            executor.open(job_of(opened), objective)
+            with interrupts.waking(executor.wake):
+                turn(
+                    opened,
+                    executor,
+                    observe=_all([*followers, *watchers]),
+                    retry_failed=retry_failed,
+                    interrupts=interrupts,
+                )
 
 
 def _watched(
@@ -167,7 +170,8 @@ def load_stored_objective(study: Study, folder: Path) -> Objective:
     return load_objective(reference, folder)
 
 
-def _job(opened: OpenStudy) -> Job:
+def job_of(opened: OpenStudy) -> Job:
+    """Return what workers are told of a study."""
     resources = opened.study.resources
     job = Job(storage=opened.url, metric=opened.study.metric, resources=resources)
     # A trial that is kept warm keeps its memory of the GPU, which others need meanwhile.

@@ -3,24 +3,27 @@
 Python raises KeyboardInterrupt between any two instructions. Here SIGINT and SIGTERM are only
 noted, and are raised where the driver waits and nothing is half done. The second signal is
 raised at once, for a driver that does not come to its wait.
+
+A driver that is no process of its own gets no signal. Another thread interrupts it by `request`.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 
 class Interrupts:
-    """Notes signals and raises KeyboardInterrupt where it is allowed."""
+    """Notes signals and requests, and raises KeyboardInterrupt where it is allowed."""
 
     def __init__(self) -> None:
         self._count = 0
         self._is_allowed = False
+        self._wake: Callable[[], None] | None = None
 
     @contextmanager
     def installed(self) -> Iterator[Interrupts]:
@@ -47,6 +50,22 @@ class Interrupts:
             yield
         finally:
             self._is_allowed = False
+
+    @contextmanager
+    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Let `request` call this meanwhile, to end the driver's wait early."""
+        self._wake = wake
+        try:
+            yield
+        finally:
+            self._wake = None
+
+    def request(self) -> None:
+        """Raise KeyboardInterrupt in the driver where it waits next; safe from any thread."""
+        self._count += 1
+        wake = self._wake
+        if wake is not None:
+            wake()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._count += 1

@@ -55,6 +55,24 @@ def open_round(opened: OpenStudy, number: int, *, retry_failed: bool = False) ->
     return _round(opened, number)
 
 
+def forget_failed(opened: OpenStudy, segment: tuple[int, int]) -> bool:
+    """Forget the outcome of a failed or lost segment, so that it can be run again.
+
+    Only while its round is open: once a later round has taken the outcome in, it stands.
+
+    Returns whether there was such an outcome.
+    """
+    trial = opened.history.running.get(segment[0])
+    path = outcome_path(*segment)
+    if trial is None or trial.segment != segment[1]:
+        return False
+    data = opened.store.get_many([path])[0]
+    if data is None or read_outcome(data, f"{opened.url}/{path}").failure is None:
+        return False
+    opened.store.delete([path])
+    return True
+
+
 def drive(
     opened: OpenStudy,
     executor: Executor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import itertools
 import json
@@ -69,23 +70,35 @@ class Page:
 
     def open(self, path: Path, width: int = 1280, *, dark: bool = False) -> None:
         """Load a file at a width, and wait until its figures are drawn."""
+        self.visit(path.as_uri(), width, dark=dark)
+        self.wait_for("document.documentElement?.dataset.drawn")
+
+    def visit(self, url: str, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
+        """Load a page at a size, and wait until the browser calls it loaded."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
-            height=900,
+            height=height,
             deviceScaleFactor=1,
             mobile=width < 600,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         begun = len(self.events)
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=url)
         while all(event["method"] != "Page.loadEventFired" for event in self.events[begun:]):
             self._read(time.monotonic() + _PATIENCE)
-        self.run(
-            "new Promise((done) => { const look = () => "
-            "document.documentElement?.dataset.drawn ? done() : setTimeout(look, 20); look(); })"
+
+    def wait_for(self, script: str) -> Any:
+        """Return the value of an expression as soon as it is true."""
+        return self.run(
+            "new Promise((done) => { const look = () => { "
+            f"const found = ({script}); found ? done(found) : setTimeout(look, 20); }}; look(); }})"
         )
+
+    def screenshot(self, path: Path) -> None:
+        """Save what is seen as a PNG file."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def run(self, script: str) -> Any:
         """Return the value of an expression, awaited, as if the user had clicked."""

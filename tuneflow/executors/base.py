@@ -106,6 +106,10 @@ class Executor(ABC):
             ClusterError: the cluster is gone, and with it everything that ran there.
         """
 
+    def wake(self) -> None:
+        """Have the `wait` in progress, or the next one, return early; safe from any thread."""
+        return  # nothing to do where no wait takes longer than an objective's next report
+
     @abstractmethod
     def cancel(self, trial: int, segment: int) -> None:
         """Ask a segment to stop at its next report; nothing happens when it has ended."""

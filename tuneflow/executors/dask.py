@@ -12,7 +12,7 @@ from tuneflow.executors.placement import Request
 from tuneflow.trial import Segment
 
 try:
-    from distributed import Client, Security, SpecCluster
+    from distributed import Client, SpecCluster, Worker
 
     from tuneflow.executors import dask_cluster
     from tuneflow.executors.dask_session import Session
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _GRACE = 5.0
 """Seconds that abandoned trials have to come to their next report."""
 
+_ADAPTIVE = " (or set `parallel`, if the cluster adds workers when there is work)"
+
 
 @dataclass
 class DaskExecutor(Executor):
@@ -41,8 +43,8 @@ class DaskExecutor(Executor):
     "lost".
 
     Attributes:
-        address: of a scheduler, such as ``tcp://10.0.0.5:8786``, or a `distributed.Client` that
-            is connected to it; None starts a local cluster.
+        address: of a scheduler, such as ``tcp://10.0.0.5:8786``, or a `distributed.Client` or
+            `distributed.Worker` that is connected to it; None starts a local cluster.
         workers: how many processes a local cluster has.
         threads_per_worker: how many trials each of them runs at once.
         isolation: "thread" runs a trial in its worker; "process" gives it a process of its own,
@@ -114,6 +116,12 @@ class DaskExecutor(Executor):
         """Return everything that was said, waiting for at least one message."""
         return self._opened.wait(timeout)
 
+    def wake(self) -> None:
+        """Have `wait` return, with what there is."""
+        session = self._session
+        if session is not None:
+            session.wake()
+
     def cancel(self, trial: int, segment: int) -> None:
         """Tell a running segment to stop, or take it back before it begins."""
         self._opened.cancel(trial, segment)
@@ -151,23 +159,15 @@ class DaskExecutor(Executor):
                 self.workers, self.threads_per_worker, self._request
             )
             return dask_cluster.connect(self._cluster.scheduler_address, timeout, None)
-        if isinstance(given, Client):
+        if isinstance(given, Client | Worker):
             # One of our own: a topic has one handler in a client, and theirs stay.
             return dask_cluster.connect(dask_cluster.address_of(given), timeout, given.security)
-        return dask_cluster.connect(given, timeout, self._security())
-
-    def _security(self) -> Security | None:
-        if self.tls_ca_file is None:
-            return None
-        return Security(
-            tls_ca_file=self.tls_ca_file,
-            tls_client_cert=self.tls_cert_file,
-            tls_client_key=self.tls_key_file,
-            require_encryption=True,
-        )
+        files = self.tls_ca_file, self.tls_cert_file, self.tls_key_file
+        return dask_cluster.connect(given, timeout, dask_cluster.security(*files))
 
     def _check_cluster(self, client: Client) -> None:
-        found = dask_cluster.await_workers(client, 0 if self.parallel else self.connect_timeout)
+        timeout = 0 if self.parallel else self.connect_timeout
+        found = dask_cluster.await_workers(client, timeout, _ADAPTIVE)
         if not found and self.parallel:
             return
         if self._cluster is None:
@@ -175,7 +175,7 @@ class DaskExecutor(Executor):
         dask_cluster.check_request(self._request, found)
 
     def _check(self) -> None:
-        if not isinstance(self.address, str | Client | None):
+        if not isinstance(self.address, str | Client | Worker | None):
             problem = f"{self.address!r} is no address"
             raise SpecError("address", problem, "give one such as tcp://127.0.0.1:8786")
         for name in ("workers", "threads_per_worker", "parallel"):

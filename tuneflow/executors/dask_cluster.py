@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any
 
-from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker
 
 from tuneflow.errors import ClusterError
 from tuneflow.executors import dask_worker
@@ -163,15 +163,28 @@ def connect(address: str, timeout: float, security: Security | None) -> Client:
         ) from error
 
 
-def address_of(client: Client) -> str:
-    """Return the address of the scheduler that a client is connected to."""
+def address_of(client: Client | Worker) -> str:
+    """Return the address of the scheduler that a client, or a worker, is connected to."""
     return str(getattr(client.scheduler, "address", "an unknown address"))
 
 
-def await_workers(client: Client, timeout: float) -> list[Place]:
+def security(ca_file: str | None, cert_file: str | None, key_file: str | None) -> Security | None:
+    """Return how to speak to a ``tls://`` address with these PEM files; None without them."""
+    if ca_file is None:
+        return None
+    return Security(
+        tls_ca_file=ca_file,
+        tls_client_cert=cert_file,
+        tls_client_key=key_file,
+        require_encryption=True,
+    )
+
+
+def await_workers(client: Client, timeout: float, otherwise: str = "") -> list[Place]:
     """Return the workers of a cluster, once there is one.
 
-    Raises ClusterError when there is none after ``timeout`` seconds; with 0 it does not wait.
+    Raises ClusterError when there is none after ``timeout`` seconds; with 0 it does not wait. It
+    says what can be done ``otherwise`` than starting one.
     """
     if timeout:
         try:
@@ -179,8 +192,7 @@ def await_workers(client: Client, timeout: float) -> list[Place]:
         except TimeoutError as error:
             raise ClusterError(
                 f"the Dask cluster at {address_of(client)} has no worker; start one with: "
-                f"dask worker {address_of(client)} (or set `parallel`, if the cluster adds "
-                "workers when there is work)"
+                f"dask worker {address_of(client)}{otherwise}"
             ) from error
     return places(client)
 

@@ -88,7 +88,12 @@ class Settled:
     future: Future[Any]
 
 
-Event: TypeAlias = Heard | Settled
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Somebody wants the driver to look up."""
+
+
+Event: TypeAlias = Heard | Settled | Woken
 
 
 def stopped(segment: Segment) -> Outcome:

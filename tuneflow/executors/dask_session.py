@@ -27,6 +27,7 @@ from tuneflow.executors.dask_flight import (
     Heard,
     Pace,
     Settled,
+    Woken,
     died,
     is_disconnected,
     lost,
@@ -94,6 +95,7 @@ class Session:
         self._homes: dict[int, str] = {}
         self._launches = self._seen = 0
         self._looked = -math.inf
+        self._is_woken = False
         self._ready: list[Message] = []
         self._events: SimpleQueue[Event] = SimpleQueue()
         client.subscribe_topic(self._topic, self._hear)
@@ -114,7 +116,7 @@ class Session:
         """Return everything that was said, waiting for at least one message."""
         deadline = None if timeout is None else time.monotonic() + timeout
         self._launch_more()
-        while not self._ready:
+        while not self._ready and not self._is_woken:
             left = math.inf if deadline is None else deadline - time.monotonic()
             with suppress(Empty):
                 self._take(self._events.get(timeout=max(min(left, self._until_look()), 0.0)))
@@ -124,8 +126,13 @@ class Session:
             if left <= 0:
                 break
         self._gather(_LINGER if self._pace.waiting else 0.0)
+        self._is_woken = False
         messages, self._ready = self._ready, []
         return messages
+
+    def wake(self) -> None:
+        """Have the `wait` in progress, or the next one, return."""
+        self._events.put(Woken())
 
     def cancel(self, trial: int, segment: int) -> None:
         """Tell a running segment to stop, or take it back before it begins."""
@@ -276,6 +283,8 @@ class Session:
         if isinstance(event, Heard):
             for message in loads(event.messages):
                 self._on_message(message)
+        elif isinstance(event, Woken):
+            self._is_woken = True
         else:
             for launch in event.launches:
                 self._on_settled(launch, event.future)

@@ -9,10 +9,9 @@ from contextlib import suppress
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import dask
 
-from tuneflow.errors import ObjectiveError
+from tuneflow.objective.pickling import from_bytes, to_bytes
 from tuneflow.worker import Job
 
 if TYPE_CHECKING:
@@ -105,13 +104,7 @@ class Shipment:
     @classmethod
     def pack(cls, ident: str, job: Job, objective: Objective) -> Shipment:
         """Pickle an objective, once for all workers. Raises ObjectiveError."""
-        try:
-            return cls(ident, job.to_json(), cloudpickle.dumps(objective, protocol=5))
-        except Exception as error:
-            raise ObjectiveError(
-                f"the objective cannot be sent to the workers: {_name(error)}; open files, locks "
-                "and connections inside the function that uses them"
-            ) from error
+        return cls(ident, job.to_json(), to_bytes(objective))
 
     @property
     def size(self) -> int:
@@ -122,19 +115,9 @@ class Shipment:
         """Return the job and the objective. Raises ObjectiveError when they cannot be read."""
         with self._lock:
             if self._value is None:
-                self._value = self._load()
+                self._value = from_bytes(self._data)
                 self._data = None
         return Job.from_json(self._job), self._value
-
-    def _load(self) -> Objective:
-        try:
-            objective: Objective = cloudpickle.loads(self._data)
-        except Exception as error:
-            raise ObjectiveError(
-                f"the objective cannot be loaded on the worker: {_name(error)}; install there "
-                "what the driver has installed"
-            ) from error
-        return objective
 
     def __sizeof__(self) -> int:
         return 256 + self.size
@@ -143,7 +126,7 @@ class Shipment:
         with self._lock:
             data = self._data
             if data is None:
-                data = cloudpickle.dumps(self._value, protocol=5)
+                data = to_bytes(self._value)
         frame = PickleBuffer(data) if protocol >= 5 else bytes(data)
         return _arrive, (self.ident, self._job, frame)
 
@@ -182,7 +165,3 @@ def _arrive(ident: str, job: dict[str, Any], data: Any) -> Shipment:
 
 def _receive(shipment: Shipment) -> Shipment:
     return shipment
-
-
-def _name(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
+from tuneflow.executors.controls import Controls
 from tuneflow.executors.dask_outbox import Outbox, Say
 from tuneflow.executors.dask_shipment import Shipment, keep
 from tuneflow.executors.devices import VARIABLE, Allocator, visible_devices
-from tuneflow.trial import Segment
+from tuneflow.trial import Report, Segment
 from tuneflow.worker import Control, How, Job, run_segment
 
 if TYPE_CHECKING:
@@ -44,30 +45,47 @@ def run(
     kept = keep(shipment, ident)
     with Outbox(get_worker(), topic) as outbox, ExitStack() as stack:
         # Those that wait for others can be told to end as well.
-        controls = [stack.enter_context(_listening(topic, launch)) for launch, _ in batch]
+        controls = [
+            stack.enter_context(_controls.listening((topic, launch))) for launch, _ in batch
+        ]
         for (launch, data), control in zip(batch, controls, strict=True):
             say = functools.partial(outbox.say, launch)
             _run_one(kept, Segment.from_json(data), control, say, gpu)
 
 
 def _run_one(shipment: Shipment, segment: Segment, control: Control, say: Say, gpu: float) -> None:
+    worker = get_worker()
+    key = str(worker.get_current_task())
+
+    def emit(report: Report) -> None:
+        say(report.to_json())
+        # The driver is gone, and the next one will run this segment again.
+        if not is_wanted(worker, key):
+            control.abandon()
+
     say()
     job, objective = shipment.open()
-    with _devices(job, gpu) as equipped:
+    with lent_devices(job, gpu) as equipped:
         outcome = run_segment(
             equipped,
             objective,
             segment,
-            emit=lambda report: say(report.to_json()),
+            emit=emit,
             control=control,
-            worker=str(get_worker().name),
+            worker=str(worker.name),
         )
     if outcome is not None:
         say(outcome=outcome.to_json())
 
 
+def is_wanted(worker: Worker, key: str) -> bool:
+    """Return whether the scheduler still waits for a task that runs here."""
+    task = worker.state.tasks.get(key)
+    return task is not None and task.state != "cancelled"
+
+
 @contextmanager
-def _devices(job: Job, gpu: float) -> Iterator[Job]:
+def lent_devices(job: Job, gpu: float) -> Iterator[Job]:
     """Let a trial in a process of its own see only the devices that are lent to it."""
     allocator = _allocator() if gpu and job.isolation == "process" else None
     if allocator is None or allocator.count < 2:
@@ -84,25 +102,12 @@ def _allocator() -> Allocator:
 
 
 # By launch: another driver that has taken the study over may run the same segment here.
-_controls: dict[tuple[str, int], Control] = {}
-
-
-@contextmanager
-def _listening(topic: str, launch: int) -> Iterator[Control]:
-    """Let `tell` reach a launch meanwhile."""
-    control = _controls[topic, launch] = Control()
-    try:
-        yield control
-    finally:
-        del _controls[topic, launch]
+_controls = Controls()
 
 
 def tell(topic: str, launch: int, how: How) -> bool:
     """Tell a launch to end if it runs in this process; return whether it does."""
-    control = _controls.get((topic, launch))
-    if control is not None:
-        control.request(how)
-    return control is not None
+    return _controls.tell((topic, launch), how)
 
 
 def versions() -> dict[str, str]:

@@ -9,8 +9,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from tuneflow.errors import ObjectiveError, did_you_mean
@@ -29,17 +31,40 @@ def import_function(reference: str, base: Path) -> Callable[..., Any]:
     Raises:
         ObjectiveError: it says which part is missing or failed, and how.
     """
+    place, name = split_reference(reference)
+    module = _import_file(base, place) if place.endswith(".py") else _import_module(base, place)
+    return _function(module, name, place)
+
+
+def import_text(text: str, reference: str, base: Path) -> Callable[..., Any]:
+    """Return what ``file.py:function`` names, given the text of the file, which need not be here.
+
+    Args:
+        text: what is in the file.
+        reference: as for `import_function`.
+        base: the folder that a relative file would be in; modules beside it can be imported.
+
+    Raises:
+        ObjectiveError: it says which part is missing or failed, and how.
+    """
+    place, name = split_reference(reference)
+    path = base / place
+    digest = hashlib.sha256(f"{path}:{text}".encode()).hexdigest()[:12]
+    with _lock:
+        _make_findable(path.parent)
+        unique = f"{_PREFIX}{path.stem}_{digest}"
+        spec = importlib.util.spec_from_loader(unique, _Text(text, place), origin=place)
+        return _function(sys.modules.get(unique) or _execute(spec, place), name, place)
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Return the file or module, and the name in it. Raises ObjectiveError for another form."""
     place, _, name = reference.rpartition(":")
     if not place or not name:
         raise ObjectiveError(
             f"the objective {reference!r} has not the form file.py:function or module:function"
         )
-    module = _import_file(base, place) if place.endswith(".py") else _import_module(base, place)
-    found = _attribute(module, name, place)
-    if not callable(found):
-        raise ObjectiveError(f"{reference} is {found!r}; it must be a function or a class")
-    function: Callable[..., Any] = found
-    return function
+    return place, name
 
 
 def is_importable(function: Any) -> bool:
@@ -68,7 +93,8 @@ def _import_file(base: Path, place: str) -> ModuleType:
     with _lock:
         name = _module_name(path)
         _make_findable(path.parent)
-        return sys.modules.get(name) or _execute(path, name, place)
+        spec = importlib.util.spec_from_file_location(name, path)
+        return sys.modules.get(name) or _execute(spec, place)
 
 
 def _module_name(path: Path) -> str:
@@ -78,18 +104,43 @@ def _module_name(path: Path) -> str:
     return f"{_PREFIX}{path.stem}_{digest}"
 
 
-def _execute(path: Path, name: str, place: str) -> ModuleType:
+class _Text(InspectLoader):
+    """Loads a module from a text.
+
+    Args:
+        text: the source.
+        place: what tracebacks call the file.
+    """
+
+    def __init__(self, text: str, place: str) -> None:
+        self._text = text
+        self._place = place
+
+    def get_source(self, fullname: str) -> str:
+        """Return the text."""
+        return self._text
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the text."""
+        return self.source_to_code(self._text, self._place)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the text; a file would tell its module where it is, too."""
+        module.__file__ = self._place
+        super().exec_module(module)
+
+
+def _execute(spec: ModuleSpec | None, place: str) -> ModuleType:
     import cloudpickle
 
-    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ObjectiveError(f"the objective's file {path} is not a Python module")
+        raise ObjectiveError(f"the objective's file {place} is not a Python module")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
-        del sys.modules[name]
+        del sys.modules[spec.name]
         raise _explained(place, error) from error
     # Workers need not have the file.
     cloudpickle.register_pickle_by_value(module)
@@ -100,6 +151,7 @@ def _import_module(base: Path, place: str) -> ModuleType:
     with _lock:
         _make_findable(base.resolve())
         try:
+            importlib.invalidate_caches()
             return importlib.import_module(place)
         except BaseException as error:
             raise _explained(place, error) from error
@@ -125,6 +177,14 @@ def _explained(place: str, error: BaseException) -> BaseException:
 
 def _is_part(missing: str | None, place: str) -> bool:
     return missing is not None and f"{place}.".startswith(f"{missing}.")
+
+
+def _function(module: ModuleType, name: str, place: str) -> Callable[..., Any]:
+    found = _attribute(module, name, place)
+    if not callable(found):
+        raise ObjectiveError(f"{place}:{name} is {found!r}; it must be a function or a class")
+    function: Callable[..., Any] = found
+    return function
 
 
 def _attribute(module: ModuleType, name: str, place: str) -> Any:

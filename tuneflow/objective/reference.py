@@ -55,11 +55,13 @@ def load(reference: Reference, base: Path | None = None) -> Objective:
     if "command" in spec:
         return command_from(spec, base)
     folder = (base or Path()).joinpath(spec.get("cwd", ""))
-    return PythonObjective(
-        import_function(spec["function"], folder),
-        {name: str(value) for name, value in (spec.get("env") or {}).items()},
-        spec.get("timeout"),
-    )
+    return python_objective(spec, import_function(spec["function"], folder))
+
+
+def python_objective(spec: Mapping[str, Any], function: Callable[..., Any]) -> PythonObjective:
+    """Return a function as an objective with the ``env`` and ``timeout`` of its reference."""
+    env = {name: str(value) for name, value in (spec.get("env") or {}).items()}
+    return PythonObjective(function, env, spec.get("timeout"))
 
 
 def check_reference(

@@ -54,6 +54,7 @@ class ASHA(Scheduler):
     """
 
     type: ClassVar[str] = "asha"
+    resuming: ClassVar[str] = "promoted"
 
     max_resource: Resource
     min_resource: Resource = 1

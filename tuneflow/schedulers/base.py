@@ -77,6 +77,9 @@ class Scheduler(ABC):
     type: ClassVar[str]
     """The name that study files use."""
 
+    resuming: ClassVar[str] = "resumed"
+    """What people call it when a trial goes on: those that climb rungs are promoted."""
+
     @abstractmethod
     def next(self, history: History) -> Decision | None:
         """Return the next decision, or None when there is nothing to do until more is known."""

@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from tuneflow.events import (
     Closed,
@@ -194,6 +194,8 @@ class SynchronousScheduler(Scheduler):
         min_resource: the least that is given to a trial. Default 1.
         reduction_factor: eta; the best 1/eta of a rung go on. Default 3.
     """
+
+    resuming: ClassVar[str] = "promoted"
 
     max_resource: Resource
     min_resource: Resource = 1

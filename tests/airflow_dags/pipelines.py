@@ -1,0 +1,26 @@
+"""Studies as pipelines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from tests.airflow_studies import STUDIES, is_trivial, learns, pauses
+from tuneflow.airflow import tune_task_group
+
+FOLDER = Path(os.environ["TUNEFLOW_TESTS"])
+
+
+def pipeline(name, train, **more):
+    """Make a DAG of a study."""
+    with DAG(name, schedule=None):
+        tune_task_group(train, storage=str(FOLDER / "studies"), **STUDIES[name], **more)
+
+
+pipeline("rungs", learns(FOLDER / "rungs"))
+pipeline("kills", learns(FOLDER / "kills"))
+pipeline("again", learns(FOLDER / "again"), isolation="process")
+pipeline("idle", pauses(FOLDER / "idle"))
+pipeline("hundred", is_trivial)

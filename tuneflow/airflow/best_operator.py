@@ -1,0 +1,37 @@
+"""`best`: what a pipeline's study has found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from tuneflow.airflow.best import best_of, emit
+from tuneflow.airflow.failures import explained
+from tuneflow.airflow.stage_operator import StageOperator
+
+
+class BestOperator(StageOperator):
+    """Returns the best trial of a finished study, and lets its asset events say so.
+
+    Args:
+        kwargs: see `StageOperator`; ``stage`` is the number of stages.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("trigger_rule", "none_failed_min_one_success")
+        super().__init__(**kwargs)
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Return the study, the trial, its value, configuration and checkpoint."""
+        with explained():
+            opened = self.opened(context)
+            if opened.history.state not in ("finished", "halted"):
+                raise AirflowFailException(
+                    f"the study {opened.url} is not finished after {self.stage} stages; trigger "
+                    "the DAG again to go on with it, or raise stages="
+                )
+            best = best_of(opened)
+        self.log.info("best: trial %s, %s %s", best["trial"], best["metric"], best["value"])
+        emit(context, self.outlets or (), best)
+        return best

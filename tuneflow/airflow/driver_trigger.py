@@ -1,0 +1,167 @@
+"""Watches the driver of a study from the triggerer, and orders it again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from tuneflow.airflow.connection_pool import SharedCluster, shared_cluster
+from tuneflow.airflow.progress import Follower, line
+from tuneflow.errors import ClusterError, TuneflowError
+from tuneflow.executors.placement import Request
+from tuneflow.remote.cluster import ClusterAddress
+from tuneflow.remote.orders import DriverOrder
+from tuneflow.study import halting
+
+_EVERY = 5.0
+"""Seconds between two looks at the journal."""
+
+_PATIENCE = 600.0
+"""Seconds that a cluster may be away."""
+
+_LOSSES = 5
+"""How many drivers may be lost in a row without a segment that ends in between."""
+
+_PAUSE = 2.0
+"""Seconds before a driver that was lost is ordered again."""
+
+_LEAST = 1.5
+"""Seconds from the start to an event: Airflow may fail a task whose trigger fires before the
+process that deferred it has ended (apache/airflow #72716)."""
+
+
+class DriverTrigger(BaseTrigger):
+    """Has a study driven on Dask, and fires when that is over, or cannot be.
+
+    It may end and be run again at any time, in any triggerer: the order is the same, and attaches
+    to the driver that runs. The event is a mapping of ``state`` and ``reason``: those of
+    `tuneflow.remote.driver.drive_order`, or "error" and a sentence.
+
+    Args:
+        order: the JSON of a `DriverOrder`.
+        address: the JSON of a `ClusterAddress`.
+        resources: what a trial takes of a worker, as the study has it.
+    """
+
+    def __init__(
+        self, order: Mapping[str, Any], address: Mapping[str, Any], resources: Mapping[str, Any]
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.order = DriverOrder.from_json(order)
+        self.address = ClusterAddress.from_json(address)
+        self.resources = resources
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what the trigger is made of, for the database."""
+        kwargs = {
+            "order": self.order.to_json(),
+            "address": self.address.to_json(),
+            "resources": dict(self.resources),
+        }
+        return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch the driver to its end, and fire once."""
+        began = time.monotonic()
+        event = await self._end()
+        await asyncio.sleep(max(began + _LEAST - time.monotonic(), 0.0))
+        yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """End the driver and its trials: the user has marked or cleared the task."""
+        try:
+            async with self._cluster() as cluster:
+                await cluster.cancel([self.order.key])
+        except TuneflowError as error:
+            self.log.warning("The driver could not be ended: %s", error)
+
+    async def _end(self) -> dict[str, str]:
+        try:
+            follower = await asyncio.to_thread(Follower, self.order.study)
+            async with self._telling(follower):
+                return await self._driven(follower)
+        except TuneflowError as error:
+            return {"state": "error", "reason": str(error)}
+
+    async def _driven(self, follower: Follower) -> dict[str, str]:
+        """Return the answer of the driver, or of one that followed it."""
+        losses, patience = _Losses(follower), 0.0
+        while (end := self._known_end(follower)) is None:
+            async with self._cluster(patience) as cluster:
+                try:
+                    return await self._answer(cluster)
+                except ClusterError as error:
+                    lost = error
+            await asyncio.to_thread(losses.note, lost)
+            self.log.warning("The driver is lost and will be ordered again: %s", lost)
+            patience = _PATIENCE
+            await asyncio.sleep(_PAUSE)
+        return end
+
+    async def _answer(self, cluster: SharedCluster) -> dict[str, str]:
+        where = cluster.dashboard or self.address.address
+        self.log.info("The study %s is driven on Dask: %s", self.order.study, where)
+        answer = await cluster.result(await cluster.submit(self.order))
+        if answer["state"] == "interrupted":
+            raise ClusterError(answer["reason"])
+        return answer
+
+    def _known_end(self, follower: Follower) -> dict[str, str] | None:
+        """Return how the study has ended, if a driver has seen to it since the order was made."""
+        history, order = follower.history, self.order
+        if order.retry_failed and history.epoch == order.epoch:
+            return None
+        if history.state == "finished":
+            return {"state": "finished", "reason": history.finished or ""}
+        if history.halted is not None and halting(follower.study, history) is not None:
+            return {"state": "halted", "reason": history.halted}
+        return None
+
+    def _cluster(self, patience: float = 0.0) -> AbstractAsyncContextManager[SharedCluster]:
+        return shared_cluster(self.address, Request.parse(self.resources), patience=patience)
+
+    @asynccontextmanager
+    async def _telling(self, follower: Follower) -> AsyncIterator[None]:
+        """Write to the log meanwhile how far the study has come."""
+        telling = asyncio.create_task(self._tell(follower))
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _tell(self, follower: Follower) -> None:
+        while True:
+            await asyncio.sleep(_EVERY)
+            try:
+                if await asyncio.to_thread(follower.refresh):
+                    self.log.info(line(follower.study, follower.history))
+            except TuneflowError as error:
+                self.log.warning("The study cannot be looked at: %s", error)
+
+
+class _Losses:
+    """Counts the drivers that were lost in a row.
+
+    Args:
+        follower: of the study; where a segment has ended meanwhile, the count begins anew.
+    """
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._closings = follower.history.closings
+        self._count = 0
+
+    def note(self, error: ClusterError) -> None:
+        """Count one more. Raises the error when there were too many."""
+        self._follower.refresh()
+        closings = self._follower.history.closings
+        self._count = 1 if closings > self._closings else self._count + 1
+        self._closings = closings
+        if self._count > _LOSSES:
+            raise error

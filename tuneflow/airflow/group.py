@@ -1,0 +1,209 @@
+"""`tune_task_group`: a study in rounds as a group of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from airflow.sdk import TaskGroup
+
+from tuneflow.airflow.dags import add_params, current_folder
+from tuneflow.airflow.making import make_template
+from tuneflow.airflow.stage_operators import (
+    BestOperator,
+    ScheduleOperator,
+    SearchOperator,
+    TrialOperator,
+)
+from tuneflow.airflow.stages import default_stages
+from tuneflow.airflow.template import Existing, StudyTemplate
+from tuneflow.budget import Budget
+from tuneflow.errors import SpecError
+from tuneflow.remote.code import Train
+from tuneflow.schedulers.base import Scheduler
+from tuneflow.searchers.base import Searcher
+from tuneflow.space import Space
+from tuneflow.trial import Mode
+
+_LIMITS = ("pool", "max_active_tis_per_dag", "max_active_tis_per_dagrun")
+"""Operator arguments that say how many trials may run at once: then nothing begins before them."""
+
+
+def tune_task_group(
+    train: Train,
+    *,
+    space: Space | Mapping[str, Any],
+    metric: str,
+    mode: Mode,
+    storage: str,
+    group_id: str = "tune",
+    name: str | None = None,
+    conn_id: str = "dask_default",
+    existing: Existing = "resume",
+    stages: int | None = None,
+    trials_per_task: int | None = None,
+    outlets: Sequence[Any] = (),
+    trial_args: Mapping[str, Any] | None = None,
+    isolation: Literal["thread", "process"] = "thread",
+    timeout: float | None = None,
+    searcher: Searcher | Mapping[str, Any] | str | None = None,
+    scheduler: Scheduler | Mapping[str, Any] | str | None = None,
+    trials: int | None = None,
+    seed: int = 0,
+    budget: Budget | Mapping[str, Any] | None = None,
+    resources: Mapping[str, Any] | None = None,
+    round_size: int | Literal["all"] = "all",
+    max_concurrent: int | None = None,
+    **task_args: Any,
+) -> Any:
+    """Make the tasks of a study, and return what its last one returns.
+
+    Each round of the study is a stage of three tasks: ``search``, a mapped ``trial`` and
+    ``schedule``. ``best`` returns ``{"study", "trial", "value", "metric", "config",
+    "checkpoint"}``. The keywords from ``searcher`` on are those of `tuneflow.tune`.
+
+    Args:
+        train: the objective: a function, ``file.py:function`` relative to the DAG's file,
+            ``module:function``, or ``{"command": […]}``.
+        space: what is searched: names to domains, constants or nested mappings.
+        metric: the metric that is optimised.
+        mode: "min" or "max".
+        storage: URL of the object storage, which Airflow and the Dask workers reach; a template.
+        group_id: the id of the task group.
+        name: the study's name; a template. Default: the DAG's id, and the group's id where
+            that is not "tune".
+        conn_id: the Airflow connection of the Dask cluster.
+        existing: what a new run of the DAG does with a study of this name: "resume" goes on with
+            it, "new" makes one for each run.
+        stages: how many stages there are. Default: the most that the scheduler can need, and 2.
+        trials_per_task: how many trials one mapped task looks after. Default 1; more when there
+            would be more tasks than Airflow's ``max_map_length``.
+        outlets: assets that an event is sent for when the study is finished; its extra is what
+            ``best`` returns.
+        trial_args: operator arguments of the trial tasks alone, such as ``pool``.
+        isolation: "thread" runs a trial in its Dask worker, "process" in a process of its own.
+        timeout: seconds after which a segment fails, or None.
+        searcher: see `tuneflow.tune`.
+        scheduler: see `tuneflow.tune`.
+        trials: see `tuneflow.tune`.
+        seed: see `tuneflow.tune`.
+        budget: see `tuneflow.tune`.
+        resources: see `tuneflow.tune`.
+        round_size: the most trials of a stage, or "all" (the default).
+        max_concurrent: see `tuneflow.tune`; how many trials begin before Airflow comes to them.
+        task_args: operator arguments of all tasks, such as ``retries`` or ``executor_config``.
+
+    Raises:
+        SpecError: an argument cannot work. In a DAG's file that is an import error.
+    """
+    template = make_template(
+        train,
+        current_folder(),
+        conn_id=conn_id,
+        existing=existing,
+        isolation=isolation,
+        timeout=timeout,
+        space=space,
+        metric=metric,
+        mode=mode,
+        searcher=searcher,
+        scheduler=scheduler,
+        trials=trials,
+        seed=seed,
+        budget=budget,
+        resources=resources,
+        round_size=round_size,
+        max_concurrent=max_concurrent,
+    )
+    study = template.check()
+    if not study.in_rounds:
+        raise SpecError("round_size", "a task group needs rounds", "use TuneOperator to stream")
+    for field, value in (("stages", stages), ("trials_per_task", trials_per_task)):
+        _check_count(field, value)
+    builder = _Builder(
+        template,
+        name or _default_name(group_id),
+        storage,
+        stages or default_stages(study),
+        trials_per_task,
+        dict(trial_args or {}),
+        task_args,
+    )
+    add_params()
+    with TaskGroup(group_id):
+        return builder.build(outlets)
+
+
+class _Builder:
+    """Makes the tasks of a group, stage by stage."""
+
+    def __init__(
+        self,
+        template: StudyTemplate,
+        name: str,
+        storage: str,
+        stages: int,
+        trials_per_task: int | None,
+        trial_args: dict[str, Any],
+        task_args: dict[str, Any],
+    ) -> None:
+        self._study = {"template": template, "study_name": name, "storage": storage}
+        self._stages = stages
+        self._trials_per_task = trials_per_task
+        self._trial_args = {**task_args, **trial_args}
+        self._task_args = task_args
+        # A pool of all tasks limits the trials, too.
+        self._fan_out = not any(key in self._trial_args for key in _LIMITS)
+
+    def build(self, outlets: Sequence[Any]) -> Any:
+        """Return the output of the last task."""
+        stages = [self._stage(number) for number in range(self._stages)]
+        for (_, _, schedule), (search, _, _) in zip(stages, stages[1:], strict=False):
+            schedule >> search
+        for number, (_, _, schedule) in enumerate(stages):
+            later = [task for stage in stages[number + 1 :] for task in stage]
+            schedule.later_tasks = [task.task_id for task in later]
+        best = BestOperator(
+            task_id="best",
+            stage=self._stages,
+            outlets=list(outlets) or None,
+            **self._study,
+            **self._task_args,
+        )
+        for _, _, schedule in stages:
+            schedule >> best
+        return best.output
+
+    def _stage(self, number: int) -> tuple[Any, Any, Any]:
+        common = {**self._study, "stage": number}
+        with TaskGroup(f"stage_{number}"):
+            search = SearchOperator(
+                task_id="search",
+                stages=self._stages,
+                trials_per_task=self._trials_per_task,
+                fan_out=self._fan_out,
+                **common,
+                **self._task_args,
+            )
+            trial = TrialOperator.partial(
+                task_id="trial",
+                map_index_template="{{ label }}",
+                **common,
+                **self._trial_args,
+            ).expand(item=search.output)
+            schedule = ScheduleOperator(
+                task_id="schedule", later_tasks=[], **common, **self._task_args
+            )
+        search >> schedule
+        trial >> schedule
+        return search, trial, schedule
+
+
+def _default_name(group_id: str) -> str:
+    return "{{ dag.dag_id }}" if group_id == "tune" else f"{{{{ dag.dag_id }}}}.{group_id}"
+
+
+def _check_count(field: str, value: Any) -> None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not is_count:
+        raise SpecError(field, f"{value!r} is not a whole number of 1 or more")

@@ -1,0 +1,161 @@
+"""`search`: open a stage's round, and fan its trials out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import conf
+from airflow.sdk.exceptions import AirflowFailException
+
+from tuneflow.airflow.failures import explained
+from tuneflow.airflow.hook import DaskHook
+from tuneflow.airflow.labels import trial_label, trials_label
+from tuneflow.airflow.runs import begin_run
+from tuneflow.airflow.stage_operator import StageOperator
+from tuneflow.airflow.stages import bound
+from tuneflow.events import Launched
+from tuneflow.executors.placement import Request
+from tuneflow.opened import OpenStudy
+from tuneflow.remote.cluster import Cluster
+from tuneflow.remote.orders import SegmentOrder
+from tuneflow.rounds import Round, open_round
+from tuneflow.study import Study
+from tuneflow.trial import Segment, outcome_path
+
+
+class SearchOperator(StageOperator):
+    """Opens a round of the study, and has the cluster begin with its segments.
+
+    It returns what the trial tasks are mapped over: for each a label and its segments. Everything
+    that it does may be done again.
+
+    Args:
+        stages: how many stages the DAG has.
+        trials_per_task: how many segments one trial task looks after; None: one, or as many as
+            it takes to have no more tasks than Airflow's ``max_map_length``.
+        fan_out: whether to have the cluster begin before Airflow comes to the trial tasks.
+        kwargs: see `StageOperator`.
+    """
+
+    def __init__(
+        self, *, stages: int, trials_per_task: int | None, fan_out: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.stages = stages
+        self.trials_per_task = trials_per_task
+        self.fan_out = fan_out
+
+    def execute(self, context: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Open the round, order its segments, and return the items for the trial tasks."""
+        with explained():
+            opened = self._begin(context) if self.stage == 0 else self.opened(context)
+            context["ti"].xcom_push(key="study", value=opened.url)
+            current = open_round(opened, self.round_number(opened, context))
+            if current.state == "halted":
+                raise AirflowFailException(_halted(opened))
+            self.log.info("stage %d of %s: %s", self.stage, opened.url, _said(current))
+            if current.segments:
+                self._fan_out(opened, current, context)
+            return list(self._items(opened, current))
+
+    def _begin(self, context: Mapping[str, Any]) -> OpenStudy:
+        """Create the study, or open the one that is there."""
+        params = context["params"]
+        study = self.template.study(self.study_name, context["run_id"], params)
+        self._check_stages(study)
+        study.searcher.prepare()
+        opened = OpenStudy.create(study, self.storage)
+        again = bool(params.get("retry_failed"))
+        begin_run(opened, context["dag"].dag_id, context["run_id"], retry_failed=again)
+        return opened
+
+    def _check_stages(self, study: Study) -> None:
+        needed = bound(study)
+        if needed is not None and needed > self.stages:
+            raise AirflowFailException(
+                f"the study needs up to {needed} stages and the DAG has {self.stages}; trigger "
+                f"with fewer trials, or set stages={needed} or a larger round_size in the DAG"
+            )
+
+    def _fan_out(self, opened: OpenStudy, current: Round, context: Mapping[str, Any]) -> None:
+        """Order the segments that have no outcome; a trial task would do it, only later.
+
+        Not when the task runs again: an order of the first try might have been cancelled
+        meanwhile, and cancelling takes a moment.
+        """
+        if not self.fan_out or context["ti"].try_number > 1:
+            return
+        segments = _unfinished(opened, current.segments)[: opened.study.max_concurrent]
+        if not segments:
+            return
+        code = self.template.code()
+        address = DaskHook(self.template.conn_id).address()
+        with Cluster(address, Request.parse(opened.study.resources)) as cluster:
+            context["ti"].xcom_push(key="dashboard", value=cluster.dashboard)
+            for segment in segments:
+                cluster.submit(
+                    SegmentOrder(
+                        opened.url,
+                        *segment.key,
+                        code,
+                        isolation=self.template.isolation,
+                        timeout=self.template.timeout,
+                    )
+                )
+        self.log.info("ordered %d segments at %s", len(segments), address.address)
+
+    def _items(self, opened: OpenStudy, current: Round) -> Iterator[dict[str, Any]]:
+        size = self.trials_per_task or _tasks_size(len(current.segments))
+        notes = _notes(opened, current)
+        for first in range(0, len(current.segments), size):
+            segments = current.segments[first : first + size]
+            numbers = [segment.trial for segment in segments]
+            if len(segments) > 1:
+                label, note = trials_label(numbers), ""
+            else:
+                label, note = trial_label(numbers[0], segments[0].params), notes[segments[0].key]
+            yield {"label": label, "note": note, "segments": [list(s.key) for s in segments]}
+
+
+def _tasks_size(count: int) -> int:
+    most: int = conf.getint("core", "max_map_length")
+    return max(1, math.ceil(count / most))
+
+
+def _notes(opened: OpenStudy, current: Round) -> dict[tuple[int, int], str]:
+    """Return how each segment of a round came to be, in a word or two; empty for a new trial."""
+    ends = [0, *opened.round_ends]
+    if current.number + 1 >= len(ends):
+        return {}
+    facts = opened.history.facts[ends[current.number] : ends[current.number + 1]]
+    word = opened.study.scheduler.resuming
+    return {
+        (fact.trial, fact.segment): _note(fact, word) for fact in facts if isinstance(fact, Launched)
+    }
+
+
+def _note(fact: Launched, word: str) -> str:
+    if fact.attempt:
+        return f"try {fact.attempt + 1}"
+    if fact.source is not None:
+        return f"cloned from trial {fact.source}"
+    return word if fact.segment else ""
+
+
+def _unfinished(opened: OpenStudy, segments: Sequence[Segment]) -> list[Segment]:
+    stored = opened.store.get_many([outcome_path(*segment.key) for segment in segments])
+    return [s for s, data in zip(segments, stored, strict=True) if data is None]
+
+
+def _said(current: Round) -> str:
+    count = len(current.segments)
+    return f"{count} segments to run" if count else f"nothing to run, the study is {current.state}"
+
+
+def _halted(opened: OpenStudy) -> str:
+    return (
+        f"the study {opened.url} was halted: {opened.history.halted}; mend the cause, and trigger "
+        "the DAG again to go on"
+    )

@@ -1,0 +1,98 @@
+"""Drive a stored study from inside a Dask task, which any worker can run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distributed import Worker, get_worker, secede
+
+from tuneflow.driving import drive
+from tuneflow.errors import StudyConflictError, StudyNotFoundError
+from tuneflow.executors.dask import DaskExecutor
+from tuneflow.executors.dask_cluster import address_of
+from tuneflow.interrupt import Interrupts
+from tuneflow.last_place import LastPlace
+from tuneflow.objective.control import Control
+from tuneflow.opened import OpenStudy
+from tuneflow.remote.orders import DriverOrder
+from tuneflow.remote.work import controls, load_here, unseen
+
+
+def drive_order(data: dict[str, Any]) -> dict[str, str]:
+    """Drive a study to its end, with its trials on the workers of the same cluster.
+
+    It takes no room from them. When its worker dies, Dask runs it again on another one, which
+    takes the study over; what still lives of the first one is fenced by the journal.
+
+    Args:
+        data: the JSON of a `DriverOrder`.
+
+    Returns:
+        ``state`` and ``reason``: that of the study, "finished" or "halted"; or "interrupted",
+        when it was told to end, and "fenced", when another driver has taken over.
+
+    Raises:
+        ObjectiveError: the objective cannot be loaded here.
+        StudyNotFoundError: this worker does not see the study.
+        SpecError, MissingDependencyError: the searcher cannot work here.
+        ClusterError: no worker can ever run such a trial, or the scheduler is gone.
+        StorageError: the storage failed. The study is resumable after all of these.
+    """
+    order = DriverOrder.from_json(data)
+    with controls.listening(order.key) as control:
+        secede()
+        try:
+            return _drive(order, get_worker(), control)
+        except KeyboardInterrupt:
+            return {"state": "interrupted", "reason": "its driver was told to end"}
+        except StudyConflictError as error:
+            return {"state": "fenced", "reason": str(error)}
+
+
+def _drive(order: DriverOrder, worker: Worker, control: Control) -> dict[str, str]:
+    opened = _open(order.study)
+    objective = load_here(order.code)
+    executor = DaskExecutor(worker, isolation=order.isolation, timeout=order.timeout)
+    with _interrupted_by(control) as interrupts:
+        drive(
+            opened,
+            objective,
+            executor,
+            place=_place(opened, worker),
+            retry_failed=order.retry_failed and opened.history.epoch == order.epoch,
+            interrupts=interrupts,
+        )
+    history = opened.history
+    return {"state": history.state, "reason": history.finished or history.halted or ""}
+
+
+def _open(url: str) -> OpenStudy:
+    try:
+        return OpenStudy.open(url)
+    except StudyNotFoundError as error:
+        raise unseen(url) from error
+
+
+@contextmanager
+def _interrupted_by(control: Control) -> Iterator[Interrupts]:
+    """Let whoever may tell an order to end interrupt its driver meanwhile."""
+    interrupts = Interrupts()
+    control.on_request(interrupts.request)
+    if control.requested is not None:
+        interrupts.request()
+    try:
+        yield interrupts
+    finally:
+        control.on_request(None)
+
+
+def _place(opened: OpenStudy, worker: Worker) -> LastPlace:
+    """Return what whoever gave the order has left; else that it runs on this cluster.
+
+    A worker's own folder means nothing to one who resumes the study elsewhere.
+    """
+    given = LastPlace.recall(opened.store)
+    return given or LastPlace(str(Path.cwd()), {"type": "dask", "address": address_of(worker)})
