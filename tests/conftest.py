@@ -1,12 +1,38 @@
-"""One Airflow for all tests that need a whole one: its start is what takes the time."""
+"""What all tests of Airflow share: a home of its own, and one whole Airflow for who needs it."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 DAGS = Path(__file__).parent / "airflow_dags"
+
+
+HOME = tempfile.mkdtemp(prefix="tuneflow-airflow-")
+Path(HOME, "dags").mkdir()
+# Airflow looks at these when it is first imported, and would make a folder in the user's home.
+os.environ["AIRFLOW_HOME"] = HOME
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+
+
+def pytest_unconfigure():
+    """Remove Airflow's home."""
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_database():
+    """The database that `dag.test()` uses, with its tables."""
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def pytest_collection_modifyitems(items):

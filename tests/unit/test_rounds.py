@@ -166,6 +166,36 @@ def test_a_segment_that_has_an_outcome_does_not_run_again():
     assert called == [resumed.history.trials[2].params]
 
 
+@pytest.mark.parametrize("status", ["failed", "lost"])
+def test_a_failure_can_be_forgotten_while_its_round_is_open(status):
+    opened = open_study(study_in_rounds(FIFO(max_resource=1), trials=2), Store(new_url()))
+    finish(opened, 0, skip={1})
+    write_outcome(opened.store, Outcome(1, 0, status, failure=Failure("OSError", "no disk")))
+    assert rounds.forget_failed(opened, (1, 0))
+    finish(opened, 0)
+    assert rounds.open_round(opened, 1).state == "finished"
+    assert opened.history.counts[TrialState.COMPLETED] == 2
+
+
+def test_a_failure_that_a_later_round_has_taken_in_stands():
+    opened = open_study(study_in_rounds(FIFO(max_resource=1), trials=2), Store(new_url()))
+    finish(opened, 0, skip={1})
+    write_outcome(opened.store, Outcome(1, 0, "failed", failure=Failure("OSError", "no disk")))
+    rounds.open_round(opened, 1)
+    assert not rounds.forget_failed(opened, (1, 0))
+    assert opened.store.exists(outcome_path(1, 0))
+
+
+def test_nothing_else_is_forgotten():
+    opened = open_study(study_in_rounds(FIFO(max_resource=1), trials=2), Store(new_url()))
+    finish(opened, 0, skip={1})
+    assert not rounds.forget_failed(opened, (0, 0))
+    assert not rounds.forget_failed(opened, (1, 0))
+    assert not rounds.forget_failed(opened, (0, 1))
+    assert not rounds.forget_failed(opened, (7, 0))
+    assert opened.store.exists(outcome_path(0, 0))
+
+
 def test_a_halted_study_tries_its_failed_trials_when_it_is_driven_again():
     study = study_in_rounds(FIFO(max_resource=1), trials=3, budget=Budget(max_failures=1))
     opened = driven(study, failure_rate=1.0)

@@ -40,7 +40,7 @@ class DriverTrigger(BaseTrigger):
 
     It may end and be run again at any time, in any triggerer: the order is the same, and attaches
     to the driver that runs. The event is a mapping of ``state`` and ``reason``: those of
-    `tuneflow.remote.driver.drive_order`, or "error" and a sentence.
+    `tuneflow.remote.driver.drive_order`, or "error" and a sentence; and of the ``dashboard``.
 
     Args:
         order: the JSON of a `DriverOrder`.
@@ -55,6 +55,7 @@ class DriverTrigger(BaseTrigger):
         self.order = DriverOrder.from_json(order)
         self.address = ClusterAddress.from_json(address)
         self.resources = resources
+        self._dashboard = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the trigger is made of, for the database."""
@@ -70,7 +71,7 @@ class DriverTrigger(BaseTrigger):
         began = time.monotonic()
         event = await self._end()
         await asyncio.sleep(max(began + _LEAST - time.monotonic(), 0.0))
-        yield TriggerEvent(event)
+        yield TriggerEvent({**event, "dashboard": self._dashboard})
 
     async def on_kill(self) -> None:
         """End the driver and its trials: the user has marked or cleared the task."""
@@ -104,7 +105,8 @@ class DriverTrigger(BaseTrigger):
         return end
 
     async def _answer(self, cluster: SharedCluster) -> dict[str, str]:
-        where = cluster.dashboard or self.address.address
+        self._dashboard = cluster.dashboard
+        where = self._dashboard or self.address.address
         self.log.info("The study %s is driven on Dask: %s", self.order.study, where)
         answer = await cluster.result(await cluster.submit(self.order))
         if answer["state"] == "interrupted":

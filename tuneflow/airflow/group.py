@@ -15,7 +15,7 @@ from tuneflow.airflow.stage_operators import (
     SearchOperator,
     TrialOperator,
 )
-from tuneflow.airflow.stages import default_stages
+from tuneflow.airflow.stages import stages_of
 from tuneflow.airflow.template import Existing, StudyTemplate
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
@@ -124,7 +124,7 @@ def tune_task_group(
         template,
         name or _default_name(group_id),
         storage,
-        stages or default_stages(study),
+        stages_of(study, stages),
         trials_per_task,
         dict(trial_args or {}),
         task_args,

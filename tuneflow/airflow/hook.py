@@ -67,9 +67,7 @@ class DaskHook(BaseHook):
 
         address = self.address()
         files = address.tls_ca_file, address.tls_cert_file, address.tls_key_file
-        return dask_cluster.connect(
-            address.address, address.timeout, dask_cluster.security(*files)
-        )
+        return dask_cluster.connect(address.address, address.timeout, dask_cluster.security(*files))
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether trials could run there, and what there is or is wrong."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import Any
 
 from tuneflow.errors import CorruptError, StudyNotFoundError
@@ -27,10 +28,8 @@ def begin_run(opened: OpenStudy, dag_id: str, run_id: str, *, retry_failed: bool
     if not opened.store.exists(path):
         first = _first(opened, retry_failed=retry_failed)
         note = {"dag_id": dag_id, "run_id": run_id, "first_round": first}
-        try:
+        with suppress(AlreadyExists):
             opened.store.create(path, json.dumps(note).encode())
-        except AlreadyExists:
-            pass
     return first_round(opened.store, dag_id, run_id)
 
 

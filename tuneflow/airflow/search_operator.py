@@ -93,7 +93,7 @@ class SearchOperator(StageOperator):
         code = self.template.code()
         address = DaskHook(self.template.conn_id).address()
         with Cluster(address, Request.parse(opened.study.resources)) as cluster:
-            context["ti"].xcom_push(key="dashboard", value=cluster.dashboard)
+            self.dashboard = cluster.dashboard
             for segment in segments:
                 cluster.submit(
                     SegmentOrder(
@@ -132,7 +132,9 @@ def _notes(opened: OpenStudy, current: Round) -> dict[tuple[int, int], str]:
     facts = opened.history.facts[ends[current.number] : ends[current.number + 1]]
     word = opened.study.scheduler.resuming
     return {
-        (fact.trial, fact.segment): _note(fact, word) for fact in facts if isinstance(fact, Launched)
+        (fact.trial, fact.segment): _note(fact, word)
+        for fact in facts
+        if isinstance(fact, Launched)
     }
 
 

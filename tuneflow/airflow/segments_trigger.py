@@ -29,8 +29,9 @@ _CANCELLING = 20.0
 class SegmentsTrigger(BaseTrigger):
     """Gives orders for segments, and fires when all of them have ended.
 
-    Its event is ``{"error": sentence}``, empty when nothing went wrong; the outcomes are in the
-    store. A triggerer that starts anew gives the same orders, and so finds what it watched.
+    Its event is ``{"error": sentence, "dashboard": URL}``, the sentence empty when nothing went
+    wrong; the outcomes are in the store. A triggerer that starts anew gives the same orders, and
+    so finds what it watched.
 
     Args:
         orders: the JSON of each `SegmentOrder`.
@@ -48,6 +49,7 @@ class SegmentsTrigger(BaseTrigger):
         self.orders = [SegmentOrder.from_json(order) for order in orders]
         self.address = ClusterAddress.from_json(address)
         self.resources = dict(resources)
+        self._dashboard = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow makes the trigger anew from."""
@@ -63,7 +65,7 @@ class SegmentsTrigger(BaseTrigger):
         earliest = time.monotonic() + _SOONEST
         error = await self._watch()
         await asyncio.sleep(max(0.0, earliest - time.monotonic()))
-        yield TriggerEvent({"error": error})
+        yield TriggerEvent({"error": error, "dashboard": self._dashboard})
 
     async def on_kill(self) -> None:
         """End the segments: the task was cleared, or marked by a user."""
@@ -84,6 +86,7 @@ class SegmentsTrigger(BaseTrigger):
         while True:
             try:
                 async with self._cluster(patience) as cluster:
+                    self._dashboard = cluster.dashboard
                     errors = await asyncio.gather(*(self._ended(cluster, o) for o in self.orders))
                 return next(filter(None, errors), "")
             except SchedulerLostError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.sdk import BaseOperator
 
@@ -31,7 +31,7 @@ class StageOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("study_name", "storage")
     operator_extra_links = (ReportLink(), DaskDashboardLink())
-    ui_color: ClassVar[str] = "#e3f2fd"
+    ui_color = "#e3f2fd"
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class StageOperator(BaseOperator):
         self.study_name = study_name
         self.storage = storage
         self.stage = stage
+        self.dashboard = ""
 
     def store(self, context: Mapping[str, Any]) -> Store:
         """Return the study's own store in this run of the DAG."""

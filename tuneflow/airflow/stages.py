@@ -1,94 +1,223 @@
-"""How many stages a DAG needs: the most rounds that a study can take.
-
-A DAG has no loops, so the rounds of a study are unrolled when it is parsed. How many there can be
-is seen by running the pure core with made-up results, which takes milliseconds.
-"""
+"""How many stages a DAG, which has no loops, has to be unrolled to for a study."""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TypeAlias
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, TypeAlias
 
+from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
 from tuneflow.history import History
-from tuneflow.searchers.random import Random
+from tuneflow.schedulers.base import Decision, Scheduler
+from tuneflow.searchers.base import Searcher
+from tuneflow.space import Space
 from tuneflow.study import Study, decide, record_outcome
-from tuneflow.trial import Outcome, Report, Segment
+from tuneflow.trial import Outcome, Params, Report, Resource, Trial
 
-SPARE = 2
-"""Stages beyond the bound, for rounds in which nothing but lost trials is tried again."""
+MOST: Final = 200
+"""The most rounds that are foreseen: 600 tasks, and far more than anybody looks at."""
 
-_MOST = 2000
-"""Rounds after which a study counts as one without an end."""
+SPARE: Final = 2
+"""Stages for what no plan foresees, such as rounds in which lost trials are tried again.
 
-_ONE_REPORT = 1.0
+Opening a study once more takes as many: an entry of the journal in which it ended, or was halted,
+and a round for the trials that had failed.
+"""
 
-Values: TypeAlias = Callable[[int, float], float]
-"""A made-up value of the metric for a trial's number and level."""
+_SAMPLE: Final = 30
+"""Trials that show how many segments one trial can have."""
+
+_WORK: Final = 600
+"""Segments of a dry run; a study with more of them is looked at as a smaller one."""
+
+Order: TypeAlias = Callable[[int], float]
+"""The loss that the n-th segment of a dry run comes to."""
+
+_ORDERS: Final[tuple[Order, ...]] = (
+    lambda number: -number,
+    lambda number: number,
+    lambda number: random.Random(number).random(),
+)
+"""Each better than all before, so that all go on; each worse; and no order at all."""
+
+
+def stages_of(study: Study, stages: int | None = None) -> int:
+    """Return how many stages to unroll for a study.
+
+    Args:
+        study: a study in rounds.
+        stages: what the user says. Default: `bound`, and stages to spare: `SPARE`, and one for
+            each time that ``budget.max_failures_per_trial`` lets a trial fail.
+
+    Raises:
+        SpecError: the user's number is too small, or there is none and it cannot be told.
+    """
+    needed = bound(study)
+    if stages is None:
+        return _foreseen(needed) + SPARE + study.budget.max_failures_per_trial
+    if not isinstance(stages, int) or isinstance(stages, bool) or stages < 1:
+        raise SpecError("stages", f"{stages!r} is not a whole number of 1 or more")
+    if needed is not None and stages < needed:
+        least = "more than" if needed > MOST else "up to"
+        problem = f"{stages} are too few: the study can need {least} {min(needed, MOST)}"
+        raise SpecError("stages", problem)
+    return stages
+
+
+def _foreseen(needed: int | None) -> int:
+    if needed is None:
+        problem = "nothing but its budget says when this study ends"
+        raise SpecError("stages", problem, "give stages, or a number of trials")
+    if needed > MOST:
+        problem = f"this study can need more than {MOST}"
+        raise SpecError("stages", problem, "give stages, let a round be more, or use TuneOperator")
+    return needed
 
 
 def bound(study: Study) -> int | None:
-    """Return how many rounds a study can take, if no trial is lost; None if nothing says so.
+    """Return how many rounds a study can need, whatever its trials come to.
 
-    The largest number of several runs with made-up results: where the order of the results
-    matters, those in which each trial is better than the ones before it, or worse, are the
-    extremes.
+    Dry runs tell: the scheduler meets made-up trials, in orders that make it decide the most. A
+    trial that fails, ends early or reports nothing of use only makes it less. Not counted are
+    trials that are tried again, and members of a population that copy checkpoints which are older
+    than the reports they are ranked by.
+
+    Returns:
+        The number, at most one more than `MOST`; None when nothing but the study's budget, or
+        nothing at all, limits its trials.
     """
-    if not study.is_bounded:
+    trials = _trials(study)
+    if trials is None:
         return None
-    dry = replace(study, searcher=Random(), trials=_trials(study))
-    counts = [_rounds(dry, values) for values in _made_up()]
-    return None if None in counts else max(count for count in counts if count is not None)
-
-
-def default_stages(study: Study) -> int:
-    """Return how many stages a DAG should have for a study.
-
-    Raises SpecError: nothing bounds the number of rounds.
-    """
-    found = bound(study)
-    if found is None:
-        raise SpecError(
-            "stages",
-            "nothing says how many stages this study can need",
-            "give stages=, or a number of trials",
-        )
-    return found + SPARE
+    size = study.round_size if isinstance(study.round_size, int) else max(trials, 1)
+    longest = _longest(study, trials)
+    if longest > MOST or trials > MOST * size:
+        return MOST + 1
+    scale = min(1.0, _WORK / (trials * longest))
+    if scale == 1.0:
+        longest = max(_DryRun(study, trials, trials, order).rounds for order in _ORDERS)
+    if size >= trials:
+        return longest
+    return min(_in_rounds_of(study, math.ceil(trials * scale), size * scale, longest), MOST + 1)
 
 
 def _trials(study: Study) -> int | None:
-    """Return how many trials there will be, which a searcher may know best."""
-    known = study.searcher.trials(study.space)
-    limits = [limit for limit in (study.trial_limit, known) if limit is not None]
-    return min(limits, default=None)
+    """Return how many trials there can be."""
+    limits = (study.trial_limit, study.searcher.trials(study.space))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _made_up() -> Iterator[Values]:
-    yield lambda trial, level: trial + level
-    yield lambda trial, level: -trial - level
-    generator = random.Random(0)
-    yield lambda trial, level: generator.random()
+def _longest(study: Study, trials: int) -> int:
+    """Return how many segments, one after another, a trial can have."""
+    sample = min(trials, _SAMPLE)
+    return max(_DryRun(study, sample, 1, order).longest for order in _ORDERS)
 
 
-def _rounds(study: Study, values: Values) -> int | None:
-    history = study.history()
-    decide(study, history)
-    count = 0
-    while history.running:
-        count += 1
-        if count > _MOST:
-            return None
-        for segment in list(history.open_segments()):
-            record_outcome(study, history, _outcome(study, history, segment, values))
-        decide(study, history)
-    return count
+def _in_rounds_of(study: Study, trials: int, size: float, longest: int) -> int:
+    """Return how many rounds of a size there can be.
+
+    Graham, Bounds on Multiprocessing Timing Anomalies, SIAM J. Appl. Math. 17 (1969): a round
+    that is not full has all that can be run, so it takes a step of whatever is the longest way
+    to go; and the others are full.
+    """
+    room = max(1, math.floor(size))
+    segments = max(_DryRun(study, trials, room, order).segments for order in _ORDERS)
+    return (segments + (room - 1) * longest) // room
 
 
-def _outcome(study: Study, history: History, segment: Segment, values: Values) -> Outcome:
-    """Return the outcome of a segment that goes as it should."""
-    level = segment.until if segment.until is not None else segment.start + _ONE_REPORT
-    report = Report(level, {study.metric: values(segment.trial, level)}, "made-up.json")
-    status = "completed" if segment.until is None else "paused"
-    return Outcome(*segment.key, status, reports=(report,))
+class _DryRun:
+    """A study that is run with made-up results.
+
+    Every trial reaches the level that it is sent to, with a checkpoint.
+
+    Args:
+        study: the study.
+        trials: how many trials it has.
+        size: of its rounds.
+        order: the values that trials come to.
+
+    Attributes:
+        rounds: how many there were.
+        segments: how many, in all.
+        longest: how many the trial with the most of them had; at most one more than `MOST`.
+    """
+
+    def __init__(self, study: Study, trials: int, size: int, order: Order) -> None:
+        self.rounds = self.segments = self.longest = 0
+        self._order = order
+        self._study = replace(
+            study,
+            space=_SPACE,
+            searcher=_Unsearching(),
+            scheduler=_Unexploring(study.scheduler),
+            trials=max(trials, 1),
+            round_size=size,
+            budget=Budget(),
+        )
+        self._run()
+
+    def _run(self) -> None:
+        history, count = self._study.history(), Counter[int]()
+        decide(self._study, history)
+        while history.running and self.longest <= MOST:
+            self.rounds += 1
+            for _, trial in sorted(history.running.items()):
+                self._end(history, trial)
+                count[trial.number] += 1
+            self.longest = max(count.values())
+            decide(self._study, history)
+
+    def _end(self, history: History, trial: Trial) -> None:
+        """End a trial's segment, at the level that it was sent to."""
+        self.segments += 1
+        level = trial.resource + 1 if trial.until is None else trial.until
+        values = {self._study.metric: float(self._order(self.segments))}
+        report = Report(level, values, checkpoint="made-up")
+        status: Any = "completed" if trial.until is None else "paused"
+        record_outcome(
+            self._study, history, Outcome(trial.number, trial.segment, status, (report,))
+        )
+
+
+_SPACE: Final = Space({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unsearching(Searcher):
+    """Proposes a trial without parameters."""
+
+    type: ClassVar[str] = "unsearching"
+
+    def suggest(self, space: Space, history: History) -> Params:
+        """Return no parameters; drawing any would take most of the time."""
+        return {}
+
+    def propose(self, space: Space, history: History, rng: random.Random) -> Params:
+        """Return no parameters."""
+        return {}
+
+
+@dataclass(frozen=True)
+class _Unexploring(Scheduler):
+    """Decides as another scheduler does, and leaves parameters alone."""
+
+    type: ClassVar[str] = "unexploring"
+
+    inner: Scheduler
+
+    @property
+    def limit(self) -> Resource | None:
+        """The level at which a trial is complete."""
+        return self.inner.limit
+
+    def next(self, history: History) -> Decision | None:
+        """Return the other one's decision."""
+        return self.inner.next(history)
+
+    def horizon(self, resource: Resource, until: Resource | None) -> Resource | None:
+        """Return the other one's level."""
+        return self.inner.horizon(resource, until)

@@ -33,6 +33,9 @@ def rung_table(opened: OpenStudy, facts: Sequence[Fact]) -> str:
         shown = "" if value is None else f"{value:.6g}"
         rows.append((str(number), shown, f"{trial.resource:g}", verdict, parameters(trial.params)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
     more = [f"and {len(closed) - _ROWS} more"] if len(closed) > _ROWS else []
     return "\n".join([*(line.rstrip() for line in lines), *more])

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    TaskDeferralTimeout,
+)
 
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
 from tuneflow.airflow.labels import finished_label
 from tuneflow.airflow.segments_trigger import SegmentsTrigger
 from tuneflow.airflow.stage_operator import StageOperator
+from tuneflow.errors import ClusterError
+from tuneflow.executors.placement import Request
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import read_outcome
-from tuneflow.remote.orders import Answer, SegmentOrder
+from tuneflow.remote.cluster import Cluster
+from tuneflow.remote.orders import Answer, SegmentOrder, segment_key
 from tuneflow.rounds import forget_failed
 from tuneflow.store import NotFound, Store
 from tuneflow.trial import Outcome, log_path, outcome_path
@@ -56,10 +63,36 @@ class TrialOperator(StageOperator):
     def resume(self, context: Any, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Take note of the outcomes that are there now; what counts is what is stored."""
         context["label"] = self._label
+        self.dashboard = event.get("dashboard", "")
         with explained():
             store = self.store(context)
             outcomes = _stored(store, self._keys)
         return self._finish(store, context, outcomes, event.get("error", ""))
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
+    ) -> Any:
+        """Go on after a deferral; when that took too long, end what runs on Dask first."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            self._cancel(context)
+            raise AirflowException(
+                f"{self.item['label']} has not ended within the execution_timeout of "
+                f"{self.execution_timeout}; it was cancelled on the Dask cluster"
+            ) from None
+
+    def _cancel(self, context: Any) -> None:
+        url, attempt = self.store(context).url, context["ti"].try_number
+        try:
+            with Cluster(DaskHook(self.template.conn_id).address(), self._request) as cluster:
+                cluster.cancel([segment_key(url, *key, attempt) for key in self._keys])
+        except ClusterError as error:
+            self.log.warning("the trials could not be cancelled: %s", error)
+
+    @property
+    def _request(self) -> Request:
+        return Request.parse(self.template.spec.get("resources"))
 
     @property
     def _keys(self) -> list[tuple[int, int]]:
@@ -103,12 +136,11 @@ class TrialOperator(StageOperator):
             )
             for key in self._keys
         ]
-        resources = self.template.spec.get("resources") or {}
         self.defer(
             trigger=SegmentsTrigger(
                 orders=[order.to_json() for order in orders],
                 address=address.to_json(),
-                resources=dict(resources),
+                resources=dict(self.template.spec.get("resources") or {}),
             ),
             method_name="resume",
             timeout=self.execution_timeout,

@@ -16,10 +16,12 @@ from airflow.sdk.exceptions import (
 )
 
 from tuneflow.airflow.best import best_of, emit
+from tuneflow.airflow.dags import add_params, current_folder
 from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.airflow.driver_trigger import DriverTrigger
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
+from tuneflow.airflow.links import DaskDashboardLink, ReportLink
 from tuneflow.airflow.making import make_template
 from tuneflow.airflow.progress import line
 from tuneflow.airflow.template import Existing
@@ -35,7 +37,7 @@ from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
 from tuneflow.store import Store
-from tuneflow.study import Study
+from tuneflow.study import Study, halting
 from tuneflow.trial import Mode
 
 
@@ -67,6 +69,7 @@ class TuneOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("study_name", "storage")
     shallow_copy_attrs: Sequence[str] = ("template",)
+    operator_extra_links = (ReportLink(), DaskDashboardLink())
     ui_color = "#e3f2fd"
 
     def __init__(
@@ -97,9 +100,10 @@ class TuneOperator(BaseOperator):
         super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
         self.study_name = name or self._default_name()
         self.storage = storage
+        self.dashboard = ""
         self.template = make_template(
             train,
-            self._folder(),
+            current_folder(),
             space=space,
             metric=metric,
             mode=mode,
@@ -116,20 +120,20 @@ class TuneOperator(BaseOperator):
             isolation=isolation,
             timeout=timeout,
         )
+        add_params()
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Create the study, or find it, have its driver begin, and defer until that is over."""
         with explained():
             opened = OpenStudy.create(self._study(context), self.storage)
             context["ti"].xcom_push(key="study", value=opened.url)
-            retry_failed = bool(context["params"].get("retry_failed"))
-            if opened.history.state == "finished" and not retry_failed:
+            order = self._order(context, opened)
+            if opened.history.state == "finished" and not order.retry_failed:
                 return self._found(context, opened)
             address = DaskHook(self.template.conn_id).address()
-            order = self._order(context, opened, retry_failed=retry_failed)
             _place(self.template.base, address).remember(opened.store)
             with Cluster(address, Request.parse(opened.study.resources)) as cluster:
-                context["ti"].xcom_push(key="dashboard", value=cluster.dashboard)
+                self.dashboard = cluster.dashboard
                 cluster.submit(order)
         raise TaskDeferred(
             trigger=DriverTrigger(order.to_json(), address.to_json(), opened.study.resources),
@@ -140,6 +144,7 @@ class TuneOperator(BaseOperator):
     def resume(self, context: Mapping[str, Any], event: Mapping[str, str]) -> dict[str, Any]:
         """Return the best trial, or say why there is none, when the trigger has fired."""
         state, reason = event["state"], event["reason"]
+        self.dashboard = event["dashboard"]
         if state == "error":
             raise AirflowException(reason)
         if state == "fenced":
@@ -171,17 +176,17 @@ class TuneOperator(BaseOperator):
         emit(context, self.outlets, best)
         return best
 
-    def _order(
-        self, context: Mapping[str, Any], opened: OpenStudy, *, retry_failed: bool
-    ) -> DriverOrder:
+    def _order(self, context: Mapping[str, Any], opened: OpenStudy) -> DriverOrder:
+        history = opened.history
+        is_halted = history.halted is not None and halting(opened.study, history) is not None
         return DriverOrder(
             opened.url,
             self.template.code(),
             attempt=context["ti"].try_number,
             isolation=self.template.isolation,
             timeout=self.template.timeout,
-            retry_failed=retry_failed or opened.history.halted is not None,
-            epoch=opened.history.epoch,
+            retry_failed=bool(context["params"].get("retry_failed")) or is_halted,
+            epoch=history.epoch,
         )
 
     def _end_driver(self, context: Mapping[str, Any]) -> None:
@@ -203,14 +208,6 @@ class TuneOperator(BaseOperator):
     def _default_name(self) -> str:
         end = "" if self.task_id == "tune" else f".{self.task_id}"
         return f"{{{{ dag.dag_id }}}}{end}"
-
-    def _folder(self) -> Path:
-        """Return the folder of the DAG's file."""
-        try:
-            return Path(self.dag.fileloc).parent
-        except RuntimeError:
-            # It is given its DAG later.
-            return Path.cwd()
 
 
 def _place(folder: Path, address: ClusterAddress) -> LastPlace:

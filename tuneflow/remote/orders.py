@@ -37,7 +37,7 @@ class SegmentOrder:
     @property
     def key(self) -> str:
         """The name of the Dask task: the same order is never run twice at once."""
-        return f"{study_key(self.study)}-{self.trial}-{self.segment}-{self.attempt}"
+        return segment_key(self.study, self.trial, self.segment, self.attempt)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -140,6 +140,11 @@ class Answer:
 def study_key(url: str) -> str:
     """Return what the keys of all Dask tasks of a study begin with."""
     return f"tuneflow-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+
+
+def segment_key(url: str, trial: int, segment: int, attempt: int) -> str:
+    """Return the key of a segment's order."""
+    return f"{study_key(url)}-{trial}-{segment}-{attempt}"
 
 
 def driver_key(url: str, attempt: int) -> str:
