@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import tuneflow
@@ -44,7 +46,7 @@ def failing(numbers, folder):
 
     def train(config):
         trainer.note(folder / "begun", tuneflow.current_trial().number)
-        print(f"a rate of {config['rate']:.2f}")
+        sys.stdout.write(f"a rate of {config['rate']:.2f}\n")
         if tuneflow.current_trial().number in numbers and not (folder / "mended").exists():
             raise ValueError("this cannot be learned")
         return config["rate"]
@@ -116,8 +118,8 @@ class TestStages:
         done = run(dag)
         assert done.state == "success"
         assert [label.split(" · ")[0] for label in done.labels[TRIAL]] == [
-            "trials 0–1",
-            "trials 2–3",
+            "trials 0-1",
+            "trials 2-3",
             "trial 4",
         ]
         assert begun(folder) == [0, 1, 2, 3, 4]

@@ -51,7 +51,7 @@ class DriverTrigger(BaseTrigger):
     def __init__(
         self, order: Mapping[str, Any], address: Mapping[str, Any], resources: Mapping[str, Any]
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.order = DriverOrder.from_json(order)
         self.address = ClusterAddress.from_json(address)
         self.resources = resources

@@ -17,6 +17,7 @@ from tuneflow.airflow.stage_operators import (
 )
 from tuneflow.airflow.stages import stages_of
 from tuneflow.airflow.template import Existing, StudyTemplate
+from tuneflow.airflow.trial_operator import LABEL
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
 from tuneflow.remote.code import Train
@@ -187,7 +188,7 @@ class _Builder:
             )
             trial = TrialOperator.partial(
                 task_id="trial",
-                map_index_template="{{ label }}",
+                map_index_template=LABEL,
                 **common,
                 **self._trial_args,
             ).expand(item=search.output)

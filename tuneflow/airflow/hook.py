@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
-
-from tuneflow.errors import ClusterError, TuneflowError
-from tuneflow.executors.placement import Request
-from tuneflow.remote.cluster import Cluster, ClusterAddress
+from tuneflow.airflow.addresses import PORT, cluster_address
+from tuneflow.airflow.versions import AirflowNotFoundException, BaseHook
+from tuneflow.errors import ClusterError, SpecError, TuneflowError
+from tuneflow.remote.cluster import ClusterAddress, connect
 
 if TYPE_CHECKING:
     from distributed import Client
-
-_PORT = 8786
-_FILES = ("tls_ca_file", "tls_cert_file", "tls_key_file")
 
 
 class DaskHook(BaseHook):
     """Reaches the Dask scheduler of an Airflow connection.
 
-    The connection has the scheduler's host and port, and in its extra the ``protocol`` (default
-    "tcp", or "tls" where there is a ``tls_ca_file``), ``tls_ca_file``, ``tls_cert_file``,
-    ``tls_key_file`` and ``timeout`` (seconds, default 10).
+    The connection has the scheduler's host and port, and in its extra what
+    `tuneflow.airflow.addresses.cluster_address` describes.
 
     Args:
         conn_id: the connection's id. Default "dask_default".
+        kwargs: what any Airflow hook takes.
     """
 
     conn_name_attr: ClassVar[str] = "conn_id"
@@ -45,34 +39,45 @@ class DaskHook(BaseHook):
         Raises ClusterError: there is no such connection, or a field of it cannot work.
         """
         try:
-            connection = self.get_connection(self.conn_id)
+            found = self.get_connection(self.conn_id)
         except AirflowNotFoundException:
             raise ClusterError(
                 f"there is no Airflow connection {self.conn_id!r}; add it: airflow connections "
-                f"add {self.conn_id} --conn-type dask --conn-host HOST --conn-port {_PORT}"
+                f"add {self.conn_id} --conn-type dask --conn-host HOST --conn-port {PORT}"
             ) from None
-        if not connection.host:
-            raise ClusterError(f"the Airflow connection {self.conn_id!r} has no host; set it")
-        extra: Mapping[str, Any] = connection.extra_dejson
-        files = {name: extra.get(name) or None for name in _FILES}
-        host = connection.host
-        if "://" not in host:
-            protocol = extra.get("protocol") or ("tls" if files["tls_ca_file"] else "tcp")
-            host = f"{protocol}://{host}:{connection.port or _PORT}"
-        return ClusterAddress(host, **files, timeout=float(extra.get("timeout") or 10))
+        try:
+            return cluster_address(found.host, found.port, found.extra)
+        except SpecError as error:
+            raise ClusterError(f"the Airflow connection {self.conn_id!r}: {error}") from None
 
     def get_conn(self) -> Client:
-        """Return a client that is connected to the scheduler."""
-        from tuneflow.executors import dask_cluster
+        """Return a client that is connected to the scheduler.
 
-        address = self.address()
-        files = address.tls_ca_file, address.tls_cert_file, address.tls_key_file
-        return dask_cluster.connect(address.address, address.timeout, dask_cluster.security(*files))
+        Raises ClusterError: there is no such connection, or no scheduler answers there.
+        """
+        return connect(self.address())
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether trials could run there, and what there is or is wrong."""
+        """Return whether trials could run there, and what there is or what is wrong."""
         try:
-            with Cluster(self.address(), Request()):
-                return True, "the scheduler answers, and its workers can run trials"
+            with self.get_conn() as client:
+                return True, _found(client)
         except TuneflowError as error:
             return False, str(error)
+
+
+def _found(client: Client) -> str:
+    from tuneflow.executors import dask_cluster
+
+    where = dask_cluster.address_of(client)
+    workers = dask_cluster.places(client)
+    if not workers:
+        return f"the Dask scheduler at {where} answers; it has no worker yet"
+    dask_cluster.check_versions(client)
+    threads = sum(worker.threads for worker in workers)
+    gpus = sum(worker.gpu for worker in workers)
+    more = f" and {gpus:g} GPUs" if gpus else ""
+    return (
+        f"the Dask scheduler at {where} answers; workers: {len(workers)}, with {threads} "
+        f"threads{more}"
+    )

@@ -22,10 +22,10 @@ def parameters(params: Mapping[str, Any]) -> str:
 
 
 def trials_label(numbers: Sequence[int]) -> str:
-    """Return a label for several trials, such as ``trials 17–20``."""
+    """Return a label for several trials, such as ``trials 17-20``."""
     first, last = min(numbers), max(numbers)
     is_run = sorted(numbers) == list(range(first, last + 1))
-    return f"trials {first}–{last}" if is_run else f"{len(numbers)} trials {first}…{last}"
+    return f"trials {first}-{last}" if is_run else f"{len(numbers)} trials {first}…{last}"
 
 
 def finished_label(label: str, metric: str, value: float | None, *notes: str) -> str:

@@ -41,12 +41,12 @@ class ScheduleOperator(StageOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Close the round, open the next, and return what became of the trials."""
-        ti = context["ti"]
-        if ti.xcom_pull(task_ids=self._search, key="study") is None:
-            raise AirflowSkipException(f"{self._search} has not opened this stage")
+        self._require_search(context)
         with explained():
             opened = self.opened(context)
             number = self.round_number(opened, context)
+            if opened.rounds <= number:
+                raise AirflowFailException(f"this stage is not open; clear {self._search}")
             if opened.rounds == number + 1:
                 _require_results(opened)
             following = open_round(opened, number + 1)
@@ -61,12 +61,32 @@ class ScheduleOperator(StageOperator):
         said = {"stage": self.stage, "state": following.state, **verdict}
         if following.segments or not self.later_tasks:
             return said
-        ti.xcom_push(key="return_value", value=said)
+        context["ti"].xcom_push(key="return_value", value=said)
         raise DownstreamTasksSkipped(tasks=self.later_tasks)
+
+    def _require_search(self, context: Any) -> None:
+        """Fail, or be skipped, as the search of this stage was: trials may fail, it may not.
+
+        Of the stages after a failure none is marked as failed but the first: there the cause is.
+        """
+        state = _state(context, self._search)
+        if state == "failed" or (state == "upstream_failed" and not self.stage):
+            raise AirflowFailException(f"{self._search} has not opened this stage; see its log")
+        if state != "success":
+            raise AirflowSkipException(f"{self._search} was not run")
 
     @property
     def _search(self) -> str:
         return f"{self.task_id.rpartition('.')[0]}.search"
+
+
+def _state(context: Any, task_id: str) -> str | None:
+    """Return the state of another task of this run."""
+    run_id = context["run_id"]
+    states: Mapping[str, Mapping[str, str]] = context["ti"].get_task_states(
+        dag_id=context["dag"].dag_id, task_ids=[task_id], run_ids=[run_id]
+    )
+    return states.get(run_id, {}).get(task_id)
 
 
 def _require_results(opened: OpenStudy) -> None:

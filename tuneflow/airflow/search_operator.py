@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import conf
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
@@ -19,6 +19,7 @@ from tuneflow.events import Launched
 from tuneflow.executors.placement import Request
 from tuneflow.opened import OpenStudy
 from tuneflow.remote.cluster import Cluster
+from tuneflow.remote.code import Code
 from tuneflow.remote.orders import SegmentOrder
 from tuneflow.rounds import Round, open_round
 from tuneflow.study import Study
@@ -52,13 +53,22 @@ class SearchOperator(StageOperator):
         with explained():
             opened = self._begin(context) if self.stage == 0 else self.opened(context)
             context["ti"].xcom_push(key="study", value=opened.url)
-            current = open_round(opened, self.round_number(opened, context))
+            current = self._open(opened, context)
             if current.state == "halted":
                 raise AirflowFailException(_halted(opened))
             self.log.info("stage %d of %s: %s", self.stage, opened.url, _said(current))
             if current.segments:
                 self._fan_out(opened, current, context)
             return list(self._items(opened, current))
+
+    def _open(self, opened: OpenStudy, context: Mapping[str, Any]) -> Round:
+        """Open the round that this stage stands for, if the study comes to it."""
+        number = self.round_number(opened, context)
+        if opened.history.state == "finished" and number >= opened.rounds:
+            raise AirflowSkipException("an earlier stage has finished the study")
+        if number > opened.rounds:
+            raise AirflowFailException("the stage before is not closed; clear its schedule task")
+        return open_round(opened, number)
 
     def _begin(self, context: Mapping[str, Any]) -> OpenStudy:
         """Create the study, or open the one that is there."""
@@ -80,31 +90,33 @@ class SearchOperator(StageOperator):
             )
 
     def _fan_out(self, opened: OpenStudy, current: Round, context: Mapping[str, Any]) -> None:
-        """Order the segments that have no outcome; a trial task would do it, only later.
+        """Make sure that the cluster can run the segments that have no outcome, and order them.
 
-        Not when the task runs again: an order of the first try might have been cancelled
-        meanwhile, and cancelling takes a moment.
+        A trial task orders its own as well, only later. When this task runs again it is left to
+        them: their orders of the first try may have been cancelled, which takes a moment.
         """
-        if not self.fan_out or context["ti"].try_number > 1:
-            return
-        segments = _unfinished(opened, current.segments)[: opened.study.max_concurrent]
+        segments = _unfinished(opened, current.segments)
         if not segments:
             return
         code = self.template.code()
         address = DaskHook(self.template.conn_id).address()
         with Cluster(address, Request.parse(opened.study.resources)) as cluster:
             self.dashboard = cluster.dashboard
-            for segment in segments:
-                cluster.submit(
-                    SegmentOrder(
-                        opened.url,
-                        *segment.key,
-                        code,
-                        isolation=self.template.isolation,
-                        timeout=self.template.timeout,
-                    )
-                )
-        self.log.info("ordered %d segments at %s", len(segments), address.address)
+            if not self.fan_out or context["ti"].try_number > 1:
+                return
+            ahead = segments[: opened.study.max_concurrent]
+            for segment in ahead:
+                cluster.submit(self._order(opened, segment, code))
+        self.log.info("ordered %d segments at %s", len(ahead), address.address)
+
+    def _order(self, opened: OpenStudy, segment: Segment, code: Code) -> SegmentOrder:
+        return SegmentOrder(
+            opened.url,
+            *segment.key,
+            code,
+            isolation=self.template.isolation,
+            timeout=self.template.timeout,
+        )
 
     def _items(self, opened: OpenStudy, current: Round) -> Iterator[dict[str, Any]]:
         size = self.trials_per_task or _tasks_size(len(current.segments))

@@ -77,6 +77,11 @@ class SegmentsTrigger(BaseTrigger):
         except (TuneflowError, TimeoutError) as error:
             self.log.warning("the trials could not be cancelled: %s", error)
 
+    @property
+    def _trials(self) -> str:
+        numbers = [str(order.trial) for order in self.orders]
+        return f"trial{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
+
     def _cluster(self, patience: float) -> Any:
         return shared_cluster(self.address, Request.parse(self.resources), patience=patience)
 
@@ -87,6 +92,8 @@ class SegmentsTrigger(BaseTrigger):
             try:
                 async with self._cluster(patience) as cluster:
                     self._dashboard = cluster.dashboard
+                    where = cluster.dashboard or self.address.address
+                    self.log.info("waiting for %s on Dask: %s", self._trials, where)
                     errors = await asyncio.gather(*(self._ended(cluster, o) for o in self.orders))
                 return next(filter(None, errors), "")
             except SchedulerLostError as error:

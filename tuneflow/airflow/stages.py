@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final
 
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
@@ -28,21 +27,11 @@ Opening a study once more takes as many: an entry of the journal in which it end
 and a round for the trials that had failed.
 """
 
-_SAMPLE: Final = 30
+_SAMPLE: Final = 40
 """Trials that show how many segments one trial can have."""
 
-_WORK: Final = 600
-"""Segments of a dry run; a study with more of them is looked at as a smaller one."""
-
-Order: TypeAlias = Callable[[int], float]
-"""The loss that the n-th segment of a dry run comes to."""
-
-_ORDERS: Final[tuple[Order, ...]] = (
-    lambda number: -number,
-    lambda number: number,
-    lambda number: random.Random(number).random(),
-)
-"""Each better than all before, so that all go on; each worse; and no order at all."""
+_WORK: Final = 1000
+"""Segments of a dry run; what a study with more of them needs is told from smaller ones."""
 
 
 def stages_of(study: Study, stages: int | None = None) -> int:
@@ -81,10 +70,11 @@ def _foreseen(needed: int | None) -> int:
 def bound(study: Study) -> int | None:
     """Return how many rounds a study can need, whatever its trials come to.
 
-    Dry runs tell: the scheduler meets made-up trials, in orders that make it decide the most. A
-    trial that fails, ends early or reports nothing of use only makes it less. Not counted are
-    trials that are tried again, and members of a population that copy checkpoints which are older
-    than the reports they are ranked by.
+    A dry run tells. Each of its made-up results is better than all before: then no trial is
+    stopped, and asynchronous halving promotes as many as it ever can. A trial that fails, ends
+    early or reports nothing of use only makes it less. Not counted are trials that are tried
+    again, and members of a population that copy checkpoints which are older than the reports they
+    are ranked by.
 
     Returns:
         The number, at most one more than `MOST`; None when nothing but the study's budget, or
@@ -94,15 +84,17 @@ def bound(study: Study) -> int | None:
     if trials is None:
         return None
     size = study.round_size if isinstance(study.round_size, int) else max(trials, 1)
-    longest = _longest(study, trials)
+    longest = _DryRun(study, min(trials, _SAMPLE), 1).longest
     if longest > MOST or trials > MOST * size:
         return MOST + 1
-    scale = min(1.0, _WORK / (trials * longest))
-    if scale == 1.0:
-        longest = max(_DryRun(study, trials, trials, order).rounds for order in _ORDERS)
+    most = max(_WORK // longest, 2)
     if size >= trials:
-        return longest
-    return min(_in_rounds_of(study, math.ceil(trials * scale), size * scale, longest), MOST + 1)
+        return _DryRun(study, trials, trials).rounds if trials <= most else longest
+    # Graham, Bounds on Multiprocessing Timing Anomalies, SIAM J. Appl. Math. 17 (1969): a round
+    # that is not full has all that can be run, so it takes a step of whatever is the longest way
+    # to go; and the others are full.
+    segments = _segments(study, trials, most)
+    return min((segments + (size - 1) * longest) // size, MOST + 1)
 
 
 def _trials(study: Study) -> int | None:
@@ -111,34 +103,24 @@ def _trials(study: Study) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _longest(study: Study, trials: int) -> int:
-    """Return how many segments, one after another, a trial can have."""
-    sample = min(trials, _SAMPLE)
-    return max(_DryRun(study, sample, 1, order).longest for order in _ORDERS)
-
-
-def _in_rounds_of(study: Study, trials: int, size: float, longest: int) -> int:
-    """Return how many rounds of a size there can be.
-
-    Graham, Bounds on Multiprocessing Timing Anomalies, SIAM J. Appl. Math. 17 (1969): a round
-    that is not full has all that can be run, so it takes a step of whatever is the longest way
-    to go; and the others are full.
-    """
-    room = max(1, math.floor(size))
-    segments = max(_DryRun(study, trials, room, order).segments for order in _ORDERS)
-    return (segments + (room - 1) * longest) // room
+def _segments(study: Study, trials: int, most: int) -> int:
+    """Return how many segments there can be, from dry runs of at most so many trials."""
+    if trials <= most:
+        return _DryRun(study, trials, 1).segments
+    half, whole = (_DryRun(study, count, 1).segments for count in (most // 2, most))
+    return whole + math.ceil((whole - half) / (most - most // 2) * (trials - most))
 
 
 class _DryRun:
     """A study that is run with made-up results.
 
-    Every trial reaches the level that it is sent to, with a checkpoint.
+    Every trial reaches the level that it is sent to, and does better than any before. There are no
+    checkpoints: a population whose members copy one another gets on faster.
 
     Args:
         study: the study.
         trials: how many trials it has.
-        size: of its rounds.
-        order: the values that trials come to.
+        size: of its rounds; those of one segment give the scheduler the most to decide.
 
     Attributes:
         rounds: how many there were.
@@ -146,9 +128,8 @@ class _DryRun:
         longest: how many the trial with the most of them had; at most one more than `MOST`.
     """
 
-    def __init__(self, study: Study, trials: int, size: int, order: Order) -> None:
+    def __init__(self, study: Study, trials: int, size: int) -> None:
         self.rounds = self.segments = self.longest = 0
-        self._order = order
         self._study = replace(
             study,
             space=_SPACE,
@@ -168,15 +149,15 @@ class _DryRun:
             for _, trial in sorted(history.running.items()):
                 self._end(history, trial)
                 count[trial.number] += 1
-            self.longest = max(count.values())
+                self.longest = max(self.longest, count[trial.number])
             decide(self._study, history)
 
     def _end(self, history: History, trial: Trial) -> None:
         """End a trial's segment, at the level that it was sent to."""
         self.segments += 1
         level = trial.resource + 1 if trial.until is None else trial.until
-        values = {self._study.metric: float(self._order(self.segments))}
-        report = Report(level, values, checkpoint="made-up")
+        better = self.segments if self._study.mode == "max" else -self.segments
+        report = Report(level, {self._study.metric: float(better)})
         status: Any = "completed" if trial.until is None else "paused"
         record_outcome(
             self._study, history, Outcome(trial.number, trial.segment, status, (report,))

@@ -33,6 +33,10 @@ _IMPORTS = ("ImportError", "ModuleNotFoundError")
 """Failures that are the workers' and not the trial's: what is missing may be installed."""
 
 
+LABEL = "{{ label | default(task.first_label) }}"
+"""Airflow's ``map_index_template`` of trial tasks."""
+
+
 class TrialOperator(StageOperator):
     """Sees to it that the segments of an item are run; deferred until they are.
 
@@ -46,13 +50,12 @@ class TrialOperator(StageOperator):
     """
 
     def __init__(self, *, item: Mapping[str, Any], **kwargs: Any) -> None:
-        kwargs.setdefault("map_index_template", "{{ label }}")
+        kwargs.setdefault("map_index_template", LABEL)
         super().__init__(**kwargs)
         self.item = item
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
         """Look for the outcomes, and wait for those that are missing."""
-        context["label"] = self._label
         with explained():
             store = self.store(context)
             outcomes = self._outcomes(store, context)
@@ -62,7 +65,6 @@ class TrialOperator(StageOperator):
 
     def resume(self, context: Any, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Take note of the outcomes that are there now; what counts is what is stored."""
-        context["label"] = self._label
         self.dashboard = event.get("dashboard", "")
         with explained():
             store = self.store(context)
@@ -91,16 +93,17 @@ class TrialOperator(StageOperator):
             self.log.warning("the trials could not be cancelled: %s", error)
 
     @property
+    def first_label(self) -> str:
+        """What the task is called until something has come of it."""
+        return finished_label(self.item["label"], "", None, self.item["note"])
+
+    @property
     def _request(self) -> Request:
         return Request.parse(self.template.spec.get("resources"))
 
     @property
     def _keys(self) -> list[tuple[int, int]]:
         return [(trial, segment) for trial, segment in self.item["segments"]]
-
-    @property
-    def _label(self) -> str:
-        return finished_label(self.item["label"], "", None, self.item["note"])
 
     def _outcomes(self, store: Store, context: Any) -> list[Outcome]:
         """Return the outcomes that are stored; a later try forgets those of failures."""

@@ -214,4 +214,5 @@ def _place(folder: Path, address: ClusterAddress) -> LastPlace:
     """Return where a study runs, for those who resume it by the command."""
     given = {name: value for name, value in address.to_json().items() if value is not None}
     timeout = given.pop("timeout")
+    given.pop("dashboard", None)
     return LastPlace(str(folder), {"type": "dask", **given, "connect_timeout": timeout})

@@ -50,6 +50,8 @@ class ClusterAddress:
         tls_cert_file: the client's certificate.
         tls_key_file: the client's key.
         timeout: seconds to wait for the scheduler and for a first worker.
+        dashboard: the URL of the cluster's dashboard, where the scheduler's own is not the one
+            that people can open.
     """
 
     address: str
@@ -57,6 +59,7 @@ class ClusterAddress:
     tls_cert_file: str | None = None
     tls_key_file: str | None = None
     timeout: float = 10.0
+    dashboard: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -88,7 +91,7 @@ class Cluster:
         self.address = address
         self._lock = threading.Lock()
         self._hearing: dict[str, dict[str, Hear]] = {}
-        self._client = _connect(address)
+        self._client = connect(address)
         try:
             self._demands = _checked(self._client, address, request)
         except BaseException:
@@ -98,6 +101,8 @@ class Cluster:
     @property
     def dashboard(self) -> str:
         """The URL of the cluster's dashboard, or an empty string."""
+        if self.address.dashboard is not None:
+            return self.address.dashboard
         try:
             return self._client.dashboard_link or ""
         except (KeyError, OSError):
@@ -223,7 +228,13 @@ class Cluster:
             hear(Report.from_json(said["report"]))
 
 
-def _connect(address: ClusterAddress) -> Client:
+def connect(address: ClusterAddress) -> Client:
+    """Return a client of a scheduler, whatever its cluster can run.
+
+    Raises:
+        ClusterError: the scheduler does not answer in time.
+        MissingDependencyError: Dask is not installed here.
+    """
     try:
         from tuneflow.executors import dask_cluster
     except ModuleNotFoundError as error:

@@ -49,7 +49,7 @@ def write_report(opened: OpenStudy, path: Path | str) -> Path:
         MissingDependencyError: plotly or optuna is not installed.
         StorageError: the file cannot be written.
     """
-    page = render(opened.study, opened.history, opened.url, read_outcomes(opened))
+    page = report(opened)
     target = Path(path)
     part = target.with_name(f".{target.name}.part")
     try:
@@ -59,6 +59,14 @@ def write_report(opened: OpenStudy, path: Path | str) -> Path:
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror}") from error
     return target
+
+
+def report(opened: OpenStudy) -> str:
+    """Return the report of a study, as `write_report` writes it.
+
+    Raises MissingDependencyError when plotly or optuna is not installed.
+    """
+    return render(opened.study, opened.history, opened.url, read_outcomes(opened))
 
 
 def read_outcomes(opened: OpenStudy) -> list[Outcome]:
@@ -94,8 +102,6 @@ def render(study: Study, history: History, url: str, outcomes: Sequence[Outcome]
     figures = _figures(study, history, outcomes)
     environment = _environment()
     template = environment.get_template("report.html")
-    script = _read("report.js")
-    library = _plotly()
     page: str = template.render(
         study=study,
         history=history,
@@ -108,12 +114,25 @@ def render(study: Study, history: History, url: str, outcomes: Sequence[Outcome]
         failures=_failures(history, outcomes),
         state_colors={state.value: color for state, color in STATE_COLORS.items()},
         style=_raw(_read("report.css")),
-        library=_raw(library),
-        script=_raw(script),
-        script_hashes=[_hash(library), _hash(script)],
+        library=_raw(_plotly()),
+        script=_raw(_script()),
+        policy=_raw(policy()),
         number=text.number,
     )
     return page
+
+
+def policy() -> str:
+    """Return the Content-Security-Policy of every report; a server can send it, too.
+
+    Nothing is fetched, and no script runs but the two of the page.
+    """
+    scripts = " ".join(f"'{_hash(code)}'" for code in (_plotly(), _script()))
+    # Some figures of plotly compile code.
+    return (
+        f"default-src 'none'; script-src {scripts} 'unsafe-eval'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _figures(study: Study, history: History, outcomes: Sequence[Outcome]) -> list[Figure]:
@@ -146,6 +165,10 @@ def _environment() -> Any:
 
 def _read(name: str) -> str:
     return files("tuneflow.views").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    return _read("report.js")
 
 
 def _plotly() -> str:

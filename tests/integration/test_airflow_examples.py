@@ -1,0 +1,101 @@
+"""The DAGs in dags/ work as they stand there, on a real Dask cluster."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+import tuneflow
+from tests.airflow_here import run
+from tests.clusters import cluster
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("airflow_database"),
+]
+
+DAGS = Path(__file__).parents[2] / "dags"
+NAMES = {"tune_digits_hyperband", "tune_digits_asha", "deploy_digits", "tune_pbt", "tune_command"}
+PARSE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+
+bag = DagBag(sys.argv[1])
+heavy = {"dask", "distributed", "optuna", "sklearn", "joblib", "numpy"} & {*sys.modules}
+print(json.dumps({"errors": bag.import_errors, "dags": [*bag.dags], "heavy": [*heavy]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory):
+    """The DAGs by name, with a cluster and a storage."""
+    with pytest.MonkeyPatch.context() as patch, cluster(workers=2) as address:
+        patch.setenv("TUNEFLOW_STORAGE", str(tmp_path_factory.mktemp("studies")))
+        patch.setenv("AIRFLOW_CONN_DASK_DEFAULT", address.replace("tcp://", "dask://"))
+        yield DagBag(DAGS).dags
+
+
+def test_they_are_parsed_without_dask_optuna_or_training_libraries():
+    command = [sys.executable, "-c", PARSE, DAGS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["errors"] == {}
+    assert {*found["dags"]} == NAMES
+    assert found["heavy"] == []
+
+
+def test_the_pipeline_hands_its_winner_to_the_task_after_it(dags):
+    done = run(dags["tune_digits_hyperband"], trials=5)
+    assert done.state == "success"
+    best = done.returned("tune.best")
+    result = tuneflow.load(best["study"])
+    assert len(result.trials) == 5
+    assert done.returned("check") == best["config"] == result.best_config
+    assert (result.checkpoint() / "network.joblib").exists()
+
+
+def test_each_run_of_the_pipeline_is_a_study_of_its_own(dags):
+    urls = {
+        run(dags["tune_digits_hyperband"], trials=1).returned("tune.best")["study"]
+        for _ in range(2)
+    }
+    assert len(urls) == 2
+
+
+def test_the_event_of_the_operator_leads_to_the_model_that_won(dags):
+    tuned = run(dags["tune_digits_asha"], trials=4)
+    assert tuned.state == "success"
+    assert len(tuneflow.load(tuned.returned("tune")["study"]).trials) == 4
+    deployed = run(dags["deploy_digits"])
+    assert deployed.state == "success"
+    assert (Path(deployed.returned("fetch")) / "network.joblib").exists()
+
+
+def test_a_population_exploits_its_best_and_a_second_run_repeats_nothing(dags):
+    done = run(dags["tune_pbt"])
+    assert done.state == "success"
+    trials = [labels for task, labels in done.labels.items() if task.endswith(".trial")]
+    stages = [labels for labels in trials if labels != [None]]
+    assert [len(labels) for labels in stages] == [6, 6, 6, 6]
+    assert all(any("cloned from trial" in one for one in labels) for labels in stages[1:])
+    again = run(dags["tune_pbt"])
+    assert again.state == "success"
+    (best,) = [task for task in done.states if task.endswith(".best")]
+    assert again.returned(best) == done.returned(best)
+
+
+def test_trials_in_awk_go_on_from_their_checkpoints(dags):
+    done = run(dags["tune_command"])
+    assert done.state == "success"
+    assert [len(done.states[f"tune.stage_{stage}.trial"]) for stage in range(3)] == [9, 3, 1]
+    best = tuneflow.load(done.returned("tune.best")["study"]).best_trial
+    assert [report.resource for report in best.reports] == list(range(1, 28))
+    losses = [report.metrics["loss"] for report in best.reports]
+    assert losses == sorted(losses, reverse=True)
