@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeAlias
 from tuneflow.asktell import AskTellStudy
 from tuneflow.budget import Budget
 from tuneflow.driving import load_stored_objective, make_executor, run
-from tuneflow.errors import SpecError
 from tuneflow.executors.base import Executor
 from tuneflow.last_place import LastPlace, base_folder
 from tuneflow.objective import Objective
@@ -20,7 +19,7 @@ from tuneflow.result import Result
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
-from tuneflow.spec import ASK_TELL, study_from_json
+from tuneflow.spec import ASK_TELL, plain_spec, study_from_json
 from tuneflow.stream import Observer
 from tuneflow.trackers.attached import TrackerLike, described, make_trackers
 from tuneflow.trial import Mode
@@ -91,21 +90,21 @@ def tune(
     """
     objective = load_objective(train)
     study = study_from_json(
-        {
-            "name": name or _new_name(objective),
-            "objective": describe(train),
-            "space": Space(space).to_json(),
-            "metric": metric,
-            "mode": mode,
-            "searcher": _plugin("searcher", searcher),
-            "scheduler": _plugin("scheduler", scheduler),
-            "trials": trials,
-            "seed": seed,
-            "round_size": round_size,
-            "max_concurrent": max_concurrent,
-            "budget": budget.to_json() if isinstance(budget, Budget) else budget,
-            "resources": resources,
-        }
+        plain_spec(
+            name=name or _new_name(objective),
+            objective=describe(train),
+            space=space,
+            metric=metric,
+            mode=mode,
+            searcher=searcher,
+            scheduler=scheduler,
+            trials=trials,
+            seed=seed,
+            round_size=round_size,
+            max_concurrent=max_concurrent,
+            budget=budget,
+            resources=resources,
+        )
     )
     place = LastPlace(str(Path.cwd()), _described(executor), described(trackers))
     made = make_executor(executor), make_trackers(trackers, Path.cwd())
@@ -192,30 +191,21 @@ def create_study(
     The arguments are those of `tune`.
     """
     study = study_from_json(
-        {
-            "name": name or f"study-{_timestamp()}",
-            "objective": ASK_TELL,
-            "space": Space(space).to_json(),
-            "metric": metric,
-            "mode": mode,
-            "searcher": _plugin("searcher", searcher),
-            "scheduler": _plugin("scheduler", scheduler),
-            "trials": trials,
-            "seed": seed,
-            "budget": budget.to_json() if isinstance(budget, Budget) else budget,
-        }
+        plain_spec(
+            name=name or f"study-{_timestamp()}",
+            objective=ASK_TELL,
+            space=space,
+            metric=metric,
+            mode=mode,
+            searcher=searcher,
+            scheduler=scheduler,
+            trials=trials,
+            seed=seed,
+            budget=budget,
+        )
     )
     study.searcher.prepare()
     return AskTellStudy(OpenStudy.create(study, str(storage)))
-
-
-def _plugin(kind: str, given: Any) -> Any:
-    """Return a searcher or scheduler as a study file has it."""
-    if isinstance(given, Searcher | Scheduler):
-        return given.to_json()
-    if given is None or isinstance(given, str | Mapping):
-        return given
-    raise SpecError(kind, f"{given!r} is no {kind}", "give an instance, a type name or a mapping")
 
 
 def _described(executor: Executor | Mapping[str, Any] | str) -> Mapping[str, Any] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tuneflow.errors import CorruptError
 from tuneflow.jsonio import dumps, loads
 from tuneflow.store import AlreadyExists, Store
@@ -14,6 +16,16 @@ def read_outcome(data: bytes, path: str) -> Outcome:
         return Outcome.from_json(loads(data))
     except (ValueError, CorruptError) as error:
         raise CorruptError(f"{path} is not a segment's outcome: {error}") from error
+
+
+def stored_outcomes(store: Store, keys: Iterable[tuple[int, int]]) -> list[Outcome]:
+    """Return the outcomes that there are of some segments, in the order of the keys."""
+    paths = [outcome_path(*key) for key in keys]
+    return [
+        read_outcome(data, f"{store.url}/{path}")
+        for path, data in zip(paths, store.get_many(paths), strict=True)
+        if data is not None
+    ]
 
 
 def write_outcome(store: Store, outcome: Outcome) -> Outcome:

@@ -10,6 +10,8 @@ from tuneflow.errors import SpecError, did_you_mean
 from tuneflow.executors.placement import Request
 from tuneflow.objective.reference import check_reference
 from tuneflow.plugins import build, make
+from tuneflow.schedulers.base import Scheduler
+from tuneflow.searchers.base import Searcher
 from tuneflow.space import Branch, Group, Space
 from tuneflow.study import Study
 
@@ -42,6 +44,47 @@ def check_keys(data: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
     for key in _NEEDED:
         if data.get(key) is None:
             raise SpecError(key, "this key is needed and missing")
+
+
+def plain_spec(
+    *,
+    objective: Mapping[str, Any],
+    space: Space | Mapping[str, Any],
+    searcher: Searcher | Mapping[str, Any] | str | None = None,
+    scheduler: Scheduler | Mapping[str, Any] | str | None = None,
+    budget: Budget | Mapping[str, Any] | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """Return the arguments of `tuneflow.tune` as plain data, for `study_from_json`.
+
+    Args:
+        objective: JSON that names the objective.
+        space: an instance or its JSON form.
+        searcher: an instance, a type name or a mapping with a ``type``.
+        scheduler: likewise.
+        budget: an instance or its JSON form.
+        others: the other keys of `tuneflow.study.Study`.
+
+    Raises:
+        SpecError: one of them is nothing of the kind.
+    """
+    return {
+        **others,
+        "objective": objective,
+        "space": _space(space).to_json(),
+        "searcher": _plugin("searcher", searcher),
+        "scheduler": _plugin("scheduler", scheduler),
+        "budget": budget.to_json() if isinstance(budget, Budget) else budget,
+    }
+
+
+def _plugin(kind: str, given: Any) -> Any:
+    """Return a searcher or scheduler as a study file has it."""
+    if isinstance(given, Searcher | Scheduler):
+        return given.to_json()
+    if given is None or isinstance(given, str | Mapping):
+        return given
+    raise SpecError(kind, f"{given!r} is no {kind}", "give an instance, a type name or a mapping")
 
 
 def study_from_json(data: Mapping[str, Any]) -> Study:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Asset
 
 from tests.airflow_studies import STUDIES, is_trivial, learns, pauses
 from tuneflow.airflow import tune_task_group
@@ -16,7 +16,13 @@ FOLDER = Path(os.environ["TUNEFLOW_TESTS"])
 def pipeline(name, train, **more):
     """Make a DAG of a study."""
     with DAG(name, schedule=None):
-        tune_task_group(train, storage=str(FOLDER / "studies"), **STUDIES[name], **more)
+        tune_task_group(
+            train,
+            storage=str(FOLDER / "studies"),
+            outlets=[Asset(f"best-{name}")],
+            **STUDIES[name],
+            **more,
+        )
 
 
 pipeline("rungs", learns(FOLDER / "rungs"))

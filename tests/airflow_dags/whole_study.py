@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Asset
 
 from tests.airflow_studies import STUDIES, learns
 from tuneflow.airflow import TuneOperator
@@ -17,5 +17,6 @@ with DAG("whole", schedule=None):
         task_id="tune",
         train=learns(FOLDER / "whole"),
         storage=str(FOLDER / "studies"),
+        outlets=[Asset("best-whole")],
         **STUDIES["whole"],
     )

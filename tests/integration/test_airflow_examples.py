@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def dags(tmp_path_factory):
     """The DAGs by name, with a cluster and a storage."""
     with pytest.MonkeyPatch.context() as patch, cluster(workers=2) as address:
         patch.setenv("TUNEFLOW_STORAGE", str(tmp_path_factory.mktemp("studies")))
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("models")))
         patch.setenv("AIRFLOW_CONN_DASK_DEFAULT", address.replace("tcp://", "dask://"))
         yield DagBag(DAGS).dags
 

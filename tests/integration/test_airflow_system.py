@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import tuneflow
-from tests.airflow_studies import PAUSE, is_trivial, learns, run_inline
+from tests.airflow_studies import PAUSE, learns, run_inline
 from tests.airflow_world import connect
 from tests.clusters import until
 from tests.end_to_end import (
@@ -88,8 +88,6 @@ class TestPipeline:
         assert "level 1" in printed
 
     def test_what_goes_through_xcom_is_small_with_100_trials(self, airflow_system):
-        """They have run already, so that their tasks only look at what came of them."""
-        run_inline("hundred", is_trivial, airflow_system.folder / "studies")
         run_id = airflow_system.complete("hundred")
         query = (
             "SELECT task_id, sum(octet_length(value::text)) AS size FROM xcom "

@@ -275,7 +275,7 @@ class TestTrigger:
         again = DriverTrigger(**json.loads(json.dumps(kwargs)))
         assert path == "tuneflow.airflow.driver_trigger.DriverTrigger"
         assert again.order == trigger.order
-        assert len(json.dumps(kwargs)) < 10_000
+        assert len(json.dumps(kwargs)) < 20_000
 
     def test_a_new_triggerer_finds_the_driver_that_runs(self, dask, opened, notes):
         trigger = trigger_of(opened, learns(notes), dask)
@@ -305,9 +305,9 @@ class TestTrigger:
             raise RuntimeError("no data")
 
         opened = new_study(tmp_path, budget={"max_failures": 1})
-        trigger = trigger_of(opened, train, dask)
-        event = asyncio.run(fired(trigger))
-        assert asyncio.run(fired(trigger)) == {**event, "dashboard": ""}
+        event = asyncio.run(fired(trigger_of(opened, train, dask)))
+        again = asyncio.run(fired(trigger_of(opened, train, dask)))
+        assert again == {**event, "dashboard": ""}
         assert event["state"] == "halted"
         assert epochs(opened) == [1]
 
@@ -328,36 +328,38 @@ class TestTrigger:
         event = asyncio.run(fired(trigger_of(opened, learns(notes), dask, attempt=2)))
         assert event["state"] == "finished"
 
-    def test_two_runs_of_a_dag_do_not_fight_over_a_study(self, dask, opened, notes):
+    def test_it_gives_way_to_another_driver_of_the_study(self, dask, tmp_path, notes):
+        opened = new_study(tmp_path, max_concurrent=1)
         hold(notes, 5)
 
         async def race():
             first = asyncio.create_task(fired(trigger_of(opened, learns(notes), dask)))
             await until_async(lambda: steps(notes) >= 5)
-            with Cluster(ClusterAddress(dask), Request()) as direct:
-                code = Code.of(learns(notes), trainer.HERE)
-                direct.submit(DriverOrder(opened.url, code, attempt=7))
-                (notes / "limit").unlink()
-            return await first
+            other = asyncio.create_task(fired(trigger_of(opened, learns(notes), dask, attempt=7)))
+            await until_async(lambda: refreshed(opened).epoch == 2)
+            (notes / "limit").unlink()
+            return await first, await other
 
-        event = asyncio.run(race())
-        assert event["state"] == "fenced"
-        until(lambda: refreshed(opened).state == "finished")
+        first, other = asyncio.run(race())
+        assert (first["state"], other["state"]) == ("fenced", "finished")
 
-    def test_it_says_how_far_the_study_has_come(self, dask, opened, notes, monkeypatch, caplog):
+    def test_it_says_how_far_the_study_has_come(self, dask, opened, notes, monkeypatch, capfd):
         monkeypatch.setattr(driver_trigger, "_EVERY", 0.05)
-        trigger = trigger_of(opened, learns(notes), dask)
+        trigger, heard = trigger_of(opened, learns(notes), dask), []
         hold(notes, 20)
+
+        def has_said():
+            heard.append(said(capfd))
+            return "best loss 0." in "".join(heard)
 
         async def follow():
             running = asyncio.create_task(fired(trigger))
-            await until_async(lambda: "best loss 0." in caplog.text)
+            await until_async(has_said)
             (notes / "limit").unlink()
             await running
 
-        with caplog.at_level("INFO"):
-            asyncio.run(follow())
-        assert f" of {TRIALS} trials done, " in caplog.text
+        asyncio.run(follow())
+        assert f" of {TRIALS} trials done, " in "".join(heard)
 
     def test_a_study_that_is_gone_is_one_sentence(self, dask, notes):
         missing = OpenStudyAt("file:///no/such/study")
@@ -455,7 +457,7 @@ class TestConnectionPool:
             asyncio.run(all_use())
             with Client(address, set_as_default=False) as client:
                 clients = client.run_on_scheduler(_clients)
-        assert sum(name.startswith("tuneflow") for name in clients) == 1
+        assert sum("tuneflow" in name for name in clients) == 1
 
     def test_a_cluster_that_comes_back_is_awaited(self, tmp_path):
         with lasting_cluster(tmp_path, workers=1, threads=1) as dask:
@@ -477,4 +479,4 @@ class TestConnectionPool:
 
 
 def _clients(dask_scheduler):
-    return [name.lower() for name in dask_scheduler.clients]
+    return list(dask_scheduler.clients)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -73,3 +74,26 @@ def test_a_part_of_a_study_file_in_the_documentation_is_valid(text, tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(study))
     make_executor(load_study_file(path).executor)
+
+
+def sentences():
+    """Return what the page on Airflow says that tasks say, without what Airflow itself does."""
+    table = (ROOT / "docs" / "airflow.md").read_text().split("## Troubleshooting")[1]
+    return re.findall(r"^\| `([^`]+)` \|", table.split("\n## ")[0], re.MULTILINE)
+
+
+def messages():
+    """Yield every text in the code, with an ellipsis where it has a value."""
+    for path in (ROOT / "tuneflow").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                parts = (getattr(part, "value", "") for part in node.values)
+                yield "".join(part if isinstance(part, str) else "…" for part in parts)
+
+
+def test_the_sentences_that_are_explained_are_those_that_the_code_says():
+    said = list(messages())
+    assert len(sentences()) > 10
+    assert [one for one in sentences() if not any(one in message for message in said)] == []

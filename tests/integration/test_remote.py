@@ -134,6 +134,10 @@ def executing(dask_worker):
     return len(dask_worker.state.executing)
 
 
+def known(dask_scheduler):
+    return list(dask_scheduler.tasks)
+
+
 def note(place, what):
     with place.notes.open("a") as file:
         file.write(f"{os.getpid()} {what}\n")
@@ -166,6 +170,9 @@ def test_it_goes_on_when_nobody_is_connected(shared, opened, place):
         connection.submit(order(opened, waiting(place)))
     place.gate.touch()
     assert until(lambda: outcome(opened)).status == "paused"
+    with Client(shared, set_as_default=False) as client:
+        # Neither do its remains stay there.
+        until(lambda: client.run_on_scheduler(known) == [])
 
 
 def test_an_order_that_is_under_way_is_not_begun_again(shared, connection, opened, place):
@@ -268,6 +275,7 @@ class TestCancelling:
         connection.cancel(["tuneflow-0123456789abcdef-0-0-1"])
 
 
+@pytest.mark.slow
 class TestDeaths:
     @pytest.fixture
     def address(self, tmp_path):
@@ -313,6 +321,33 @@ class TestDeaths:
                     connection.submit(given)
                 with pytest.raises(SchedulerLostError):
                     connection.cancel([given.key])
+                with pytest.raises(SchedulerLostError):
+                    connection.listen(given.key, print)
+
+    def test_the_same_order_goes_on_where_another_scheduler_takes_the_place(
+        self, tmp_path, opened, place
+    ):
+        given = order(opened, waiting(place))
+        with scheduler(tmp_path) as (address, started), worker(address):
+            await_workers(address, 1)
+            first = Cluster(ClusterAddress(address), Request())
+            future = first.submit(given)
+            until(lambda: len(noted(place)) == 2)
+            started.kill()
+            with pytest.raises(SchedulerLostError):
+                first.result(future)
+        (tmp_path / "scheduler.json").unlink()
+        port = address.rpartition(":")[2]
+        with scheduler(tmp_path, "--port", port) as (again, _), worker(again):
+            assert again == address
+            await_workers(again, 1)
+            # The old connection may have come back by itself, without what it was told before.
+            assert first.is_lost
+            first.close()
+            with Cluster(ClusterAddress(again), Request()) as second:
+                place.gate.touch()
+                assert second.result(second.submit(given))["status"] == "paused"
+        assert [level for _, level in noted(place)] == [1, 2, 2, 3]
 
 
 class TestRoom:
@@ -335,7 +370,10 @@ class TestRoom:
             note(place, -1)
             return 0.0
 
-        with Cluster(wide, Request(cpu=2)) as connection, Client(wide.address) as client:
+        with (
+            Cluster(wide, Request(cpu=2)) as connection,
+            Client(wide.address, set_as_default=False) as client,
+        ):
             given = [order(opened, train, trial) for trial in range(4)]
             futures = [connection.submit(one) for one in given]
             until(lambda: client.run(executing) == {next(iter(client.nthreads())): 4})

@@ -148,6 +148,27 @@ def test_it_takes_no_slot_from_the_trials(tmp_path, opened, place):
     assert answer["state"] == "finished"
 
 
+def test_it_does_not_wait_behind_what_waits_for_a_thread(tmp_path, opened, place):
+    last = tmp_path / "last"
+
+    def wait_for(path):
+        while not path.exists():
+            time.sleep(0.01)
+
+    with (
+        cluster(1) as address,
+        Cluster(ClusterAddress(address), Request()) as connection,
+        Client(address, set_as_default=False) as client,
+    ):
+        others = [client.submit(wait_for, path) for path in (place.gate, last)]
+        connection.submit(order(opened, quick(place)))
+        place.gate.touch()
+        until(lambda: refreshed(opened).epoch)
+        assert not others[1].done()
+        last.touch()
+        until(lambda: refreshed(opened).state == "finished")
+
+
 def test_a_study_in_rounds_is_driven_too(connection, tmp_path, place):
     halving = {"type": "successive_halving", "max_resource": 4, "reduction_factor": 2}
     opened = new_study(tmp_path, scheduler=halving, trials=4, round_size="all")

@@ -119,9 +119,11 @@ def test_trials_that_fail_or_end_early_do_not_take_more(scheduler, size, fate):
 @given(schedulers(), sizes())
 def test_the_bound_is_near_what_a_study_takes(scheduler, size):
     world = made(scheduler, *size)
-    longest = bound(made(scheduler, size[0], "all").study)
-    taken = rounds(world, lambda n: -float(n))
-    assert taken <= bound(world.study) <= 2 * taken + longest
+    # Members of a population that copy one another get on faster, and these have no values.
+    is_population = isinstance(scheduler, PBT)
+    taken = rounds(world, lambda n: math.nan if is_population else -float(n))
+    longest = bound(made(scheduler, size[0], 1).study) / size[0]
+    assert taken <= bound(world.study) <= 1.5 * taken + longest + 5
 
 
 @settings(deadline=None, max_examples=10)

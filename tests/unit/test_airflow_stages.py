@@ -160,5 +160,7 @@ def test_a_searcher_of_a_library_is_not_imported_to_count_stages():
         "assert bound(study_from_json(spec)) == 3\n"
         "assert 'optuna' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -30,10 +30,11 @@ from tuneflow.trial import Failure, Outcome, Report
 PROJECT = {
     "dag.py": (
         "import helpers\n"
+        "import plain.low\n"
         "from helpers import Model\n"
         "RATE = 0.5\n"
         "def rate():\n    return RATE\n"
-        "def train(config):\n    return Model(rate()).value() + helpers.offset()\n"
+        "def train(config):\n    return Model(rate()).value() + helpers.offset() + plain.low.ZERO\n"
     ),
     "helpers.py": (
         "from inner import deep\n"
@@ -44,6 +45,7 @@ PROJECT = {
     ),
     "inner/__init__.py": "",
     "inner/deep.py": "OFFSET = 1.0\n",
+    "plain/low.py": "ZERO = 0.0\n",
 }
 
 
@@ -57,8 +59,7 @@ def project(tmp_path, monkeypatch):
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", "") or name == "inner":
-            del sys.modules[name]
+        del sys.modules[name]
 
 
 def load_unnamed(path):

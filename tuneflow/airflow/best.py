@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.definitions.asset import AssetRef
 
 from tuneflow.driving import checked
 from tuneflow.opened import OpenStudy
@@ -38,9 +39,9 @@ def emit(context: Mapping[str, Any], outlets: Iterable[Any], best: Mapping[str, 
 
     An alias stands for an asset that is not known when the DAG is parsed: here, the study.
     """
+    events = context["outlet_events"]
     for outlet in outlets:
-        event = context["outlet_events"][outlet]
         if isinstance(outlet, AssetAlias):
-            event.add(Asset(name=best["study"], uri=best["study"]), extra=dict(best))
-        elif isinstance(outlet, Asset):
-            event.extra = dict(best)
+            events[outlet].add(Asset(name=best["study"], uri=best["study"]), extra=dict(best))
+        elif isinstance(outlet, Asset | AssetRef):
+            events[outlet].extra = dict(best)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowFailException
-
 from tuneflow.airflow.best import best_of, emit
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.stage_operator import StageOperator
+from tuneflow.airflow.versions import AirflowFailException
 
 
 class BestOperator(StageOperator):
@@ -19,8 +18,8 @@ class BestOperator(StageOperator):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("trigger_rule", "none_failed_min_one_success")
-        super().__init__(**kwargs)
+        # Stages that nobody needs are skipped.
+        super().__init__(**{**kwargs, "trigger_rule": "none_failed_min_one_success"})
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Return the study, the trial, its value, configuration and checkpoint."""

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Param
+from airflow.sdk import Param, TaskGroup
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 
 
 def current_folder() -> Path:
-    """Return the folder of the file of the DAG that is being made."""
-    dag = DagContext.get_current_dag()
-    return Path(dag.fileloc).parent if dag is not None else Path.cwd()
+    """Return the folder of the file of the DAG that is being made, or else of who calls us."""
+    dag = DagContext.get_current()
+    return Path(dag.fileloc if dag is not None else _calling_file()).parent
+
+
+def _calling_file() -> str:
+    """Return the file of the code that is neither ours nor Airflow's."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("tuneflow", "airflow"):
+            return frame.f_code.co_filename
+        frame = frame.f_back
+    return str(Path.cwd() / "dag.py")
+
+
+def defaults_of(group: TaskGroup) -> dict[str, Any]:
+    """Return what Airflow takes for the arguments of a group's tasks that are not given."""
+    return {**group.dag.default_args, **group.default_args}
 
 
 def add_params() -> None:
     """Add the params of `tuneflow.airflow.template.PARAMS` to the DAG, but for those it has."""
-    dag = DagContext.get_current_dag()
+    dag = DagContext.get_current()
     if dag is None:
         return
     for name, param in _params().items():

@@ -37,10 +37,8 @@ def tune_task(
         raise SpecError("multiple_outputs", "a study returns one mapping", "leave it out")
 
     def decorate(function: Callable[..., Any]) -> Callable[[], Any]:
-        group_id = settings.pop("group_id", function.__name__)
-
         def make() -> Any:
-            return tune_task_group(function, group_id=group_id, **settings)
+            return tune_task_group(function, **{"group_id": function.__name__, **settings})
 
         make.__name__ = function.__name__
         make.__doc__ = function.__doc__

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
-
+from tuneflow.airflow.versions import AirflowException, AirflowFailException
 from tuneflow.errors import (
     ClusterError,
     MissingDependencyError,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from airflow.sdk import TaskGroup
 
-from tuneflow.airflow.dags import add_params, current_folder
-from tuneflow.airflow.making import make_template
+from tuneflow.airflow.best_output import BestOutput
+from tuneflow.airflow.dags import add_params, current_folder, defaults_of
+from tuneflow.airflow.making import check_task_args, make_template
 from tuneflow.airflow.stage_operators import (
     BestOperator,
     ScheduleOperator,
@@ -16,7 +17,7 @@ from tuneflow.airflow.stage_operators import (
     TrialOperator,
 )
 from tuneflow.airflow.stages import stages_of
-from tuneflow.airflow.template import Existing, StudyTemplate
+from tuneflow.airflow.template import Existing
 from tuneflow.airflow.trial_operator import LABEL
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
@@ -28,6 +29,9 @@ from tuneflow.trial import Mode
 
 _LIMITS = ("pool", "max_active_tis_per_dag", "max_active_tis_per_dagrun")
 """Operator arguments that say how many trials may run at once: then nothing begins before them."""
+
+_USUAL = "all_success"
+"""Airflow's own trigger rule."""
 
 
 def tune_task_group(
@@ -43,7 +47,7 @@ def tune_task_group(
     existing: Existing = "resume",
     stages: int | None = None,
     trials_per_task: int | None = None,
-    outlets: Sequence[Any] = (),
+    outlets: Any = None,
     trial_args: Mapping[str, Any] | None = None,
     isolation: Literal["thread", "process"] = "thread",
     timeout: float | None = None,
@@ -56,7 +60,7 @@ def tune_task_group(
     round_size: int | Literal["all"] = "all",
     max_concurrent: int | None = None,
     **task_args: Any,
-) -> Any:
+) -> BestOutput:
     """Make the tasks of a study, and return what its last one returns.
 
     Each round of the study is a stage of three tasks: ``search``, a mapped ``trial`` and
@@ -79,8 +83,8 @@ def tune_task_group(
         stages: how many stages there are. Default: the most that the scheduler can need, and 2.
         trials_per_task: how many trials one mapped task looks after. Default 1; more when there
             would be more tasks than Airflow's ``max_map_length``.
-        outlets: assets that an event is sent for when the study is finished; its extra is what
-            ``best`` returns.
+        outlets: an asset, or several, that an event is sent for when the study is finished; its
+            extra is what ``best`` returns.
         trial_args: operator arguments of the trial tasks alone, such as ``pool``.
         isolation: "thread" runs a trial in its Dask worker, "process" in a process of its own.
         timeout: seconds after which a segment fails, or None.
@@ -92,7 +96,11 @@ def tune_task_group(
         resources: see `tuneflow.tune`.
         round_size: the most trials of a stage, or "all" (the default).
         max_concurrent: see `tuneflow.tune`; how many trials begin before Airflow comes to them.
-        task_args: operator arguments of all tasks, such as ``retries`` or ``executor_config``.
+        task_args: operator arguments of all tasks, such as ``retries`` or ``executor_config``;
+            a ``trigger_rule`` is that of the first task, which begins the group.
+
+    What is put before the result (``extract() >> tune_task_group(…)``) comes before the first
+    task, and what takes it, or is put after it, comes after ``best``.
 
     Raises:
         SpecError: an argument cannot work. In a DAG's file that is an import error.
@@ -121,86 +129,99 @@ def tune_task_group(
         raise SpecError("round_size", "a task group needs rounds", "use TuneOperator to stream")
     for field, value in (("stages", stages), ("trials_per_task", trials_per_task)):
         _check_count(field, value)
-    builder = _Builder(
-        template,
-        name or _default_name(group_id),
-        storage,
-        stages_of(study, stages),
-        trials_per_task,
-        dict(trial_args or {}),
-        task_args,
-    )
+    check_task_args(task_args, tune_task_group)
+    check_task_args(trial_args or {}, tune_task_group, "trial_args")
+    count = stages_of(study, stages)
     add_params()
-    with TaskGroup(group_id):
-        return builder.build(outlets)
+    with TaskGroup(group_id) as group:
+        tasks = _Tasks(
+            {
+                "template": template,
+                "study_name": name or _default_name(group.group_id),
+                "storage": storage,
+            },
+            trials_per_task,
+            task_args,
+            trial_args or {},
+            defaults_of(group),
+        )
+        return tasks.make(count, outlets)
 
 
-class _Builder:
-    """Makes the tasks of a group, stage by stage."""
+class _Tasks:
+    """Makes the tasks of a group.
+
+    Args:
+        study: which study it is, for each operator.
+        trials_per_task: see `tune_task_group`.
+        task_args: see `tune_task_group`.
+        trial_args: see `tune_task_group`.
+        defaults: what Airflow takes for arguments that are not given.
+    """
 
     def __init__(
         self,
-        template: StudyTemplate,
-        name: str,
-        storage: str,
-        stages: int,
+        study: Mapping[str, Any],
         trials_per_task: int | None,
-        trial_args: dict[str, Any],
-        task_args: dict[str, Any],
+        task_args: Mapping[str, Any],
+        trial_args: Mapping[str, Any],
+        defaults: Mapping[str, Any],
     ) -> None:
-        self._study = {"template": template, "study_name": name, "storage": storage}
-        self._stages = stages
+        self._study = study
         self._trials_per_task = trials_per_task
-        self._trial_args = {**task_args, **trial_args}
-        self._task_args = task_args
-        # A pool of all tasks limits the trials, too.
-        self._fan_out = not any(key in self._trial_args for key in _LIMITS)
+        self._task_args = {key: task_args[key] for key in task_args if key != "trigger_rule"}
+        self._trial_args = {"trigger_rule": _USUAL, **self._task_args, **trial_args}
+        self._begins = task_args.get("trigger_rule", _USUAL)
+        self._fan_out = not _is_limited({**defaults, **self._trial_args})
 
-    def build(self, outlets: Sequence[Any]) -> Any:
-        """Return the output of the last task."""
-        stages = [self._stage(number) for number in range(self._stages)]
-        for (_, _, schedule), (search, _, _) in zip(stages, stages[1:], strict=False):
-            schedule >> search
-        for number, (_, _, schedule) in enumerate(stages):
-            later = [task for stage in stages[number + 1 :] for task in stage]
-            schedule.later_tasks = [task.task_id for task in later]
+    def make(self, count: int, outlets: Any) -> BestOutput:
+        """Make so many stages, and return the output of the last task."""
+        stages = [self._stage(number, count) for number in range(count)]
         best = BestOperator(
             task_id="best",
-            stage=self._stages,
-            outlets=list(outlets) or None,
+            stage=count,
+            outlets=outlets,
+            # So that ``best["config"]`` can be handed on.
+            multiple_outputs=True,
             **self._study,
             **self._task_args,
         )
-        for _, _, schedule in stages:
-            schedule >> best
-        return best.output
+        for number, (_, _, schedule) in enumerate(stages):
+            later = stages[number + 1 :]
+            schedule.later_tasks = [task.task_id for stage in later for task in stage]
+            schedule >> [best, *(search for search, _, _ in later[:1])]
+        return BestOutput(best, stages[0][0])
 
-    def _stage(self, number: int) -> tuple[Any, Any, Any]:
-        common = {**self._study, "stage": number}
+    def _stage(self, number: int, count: int) -> tuple[Any, Any, Any]:
+        study = {**self._study, "stage": number}
         with TaskGroup(f"stage_{number}"):
             search = SearchOperator(
                 task_id="search",
-                stages=self._stages,
+                stages=count,
                 trials_per_task=self._trials_per_task,
                 fan_out=self._fan_out,
-                **common,
+                trigger_rule=_USUAL if number else self._begins,
+                **study,
                 **self._task_args,
             )
             trial = TrialOperator.partial(
-                task_id="trial",
-                map_index_template=LABEL,
-                **common,
-                **self._trial_args,
+                task_id="trial", **{"map_index_template": LABEL, **study, **self._trial_args}
             ).expand(item=search.output)
             schedule = ScheduleOperator(
-                task_id="schedule", later_tasks=[], **common, **self._task_args
+                task_id="schedule", later_tasks=[], **study, **self._task_args
             )
-        search >> schedule
-        trial >> schedule
+        [search, trial] >> schedule
         return search, trial, schedule
 
 
+def _is_limited(trial_args: Mapping[str, Any]) -> bool:
+    """Whether Airflow is to say how many trials run at once."""
+    given = {key: trial_args.get(key) for key in _LIMITS}
+    return any(value not in (None, "default_pool") for value in given.values())
+
+
 def _default_name(group_id: str) -> str:
+    """Return a template for the name of a study, one for each group of a DAG."""
     return "{{ dag.dag_id }}" if group_id == "tune" else f"{{{{ dag.dag_id }}}}.{group_id}"
 
 

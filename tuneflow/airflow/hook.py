@@ -76,8 +76,7 @@ def _found(client: Client) -> str:
     dask_cluster.check_versions(client)
     threads = sum(worker.threads for worker in workers)
     gpus = sum(worker.gpu for worker in workers)
-    more = f" and {gpus:g} GPUs" if gpus else ""
+    more = f", GPUs: {gpus:g}" if gpus else ""
     return (
-        f"the Dask scheduler at {where} answers; workers: {len(workers)}, with {threads} "
-        f"threads{more}"
+        f"the Dask scheduler at {where} answers; workers: {len(workers)}, threads: {threads}{more}"
     )

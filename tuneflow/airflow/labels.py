@@ -8,6 +8,9 @@ from typing import Any
 _LONGEST = 80
 """Characters of a label's parameters; the whole must fit Airflow's column of 250."""
 
+_LONGEST_NAME = 60
+"""Characters of the metric's name."""
+
 
 def trial_label(number: int, params: Mapping[str, Any]) -> str:
     """Return a trial's number and configuration, such as ``trial 17 · lr 0.003``."""
@@ -18,7 +21,7 @@ def trial_label(number: int, params: Mapping[str, Any]) -> str:
 def parameters(params: Mapping[str, Any]) -> str:
     """Return a configuration on one short line, such as ``lr 0.003 · width 64``."""
     text = " · ".join(f"{name} {_short(value)}" for name, value in _flat(params))
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return _cut(text, _LONGEST)
 
 
 def trials_label(numbers: Sequence[int]) -> str:
@@ -32,7 +35,7 @@ def finished_label(label: str, metric: str, value: float | None, *notes: str) ->
     """Return a label with what came out, such as ``trial 17 · lr 0.003 · accuracy 0.941``."""
     parts = [label]
     if value is not None:
-        parts.append(f"{_clean(metric)} {_short(value)}")
+        parts.append(f"{_cut(_clean(metric), _LONGEST_NAME)} {_short(value)}")
     return " · ".join([*parts, *(note for note in notes if note)])
 
 
@@ -51,3 +54,7 @@ def _short(value: Any) -> str:
 def _clean(text: str) -> str:
     """Return a text on one line, without what a terminal or a page would act upon."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

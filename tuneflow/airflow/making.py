@@ -2,71 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from airflow.sdk import BaseOperator
+
 from tuneflow.airflow.template import Existing, StudyTemplate
-from tuneflow.budget import Budget
-from tuneflow.errors import SpecError
+from tuneflow.errors import ObjectiveError, SpecError, did_you_mean
 from tuneflow.executors.base import check_isolation
+from tuneflow.objective.importing import split_reference
 from tuneflow.remote.code import Train, reference_of
-from tuneflow.schedulers.base import Scheduler
-from tuneflow.searchers.base import Searcher
-from tuneflow.space import Space
-from tuneflow.trial import Mode
+from tuneflow.spec import plain_spec
 
 
 def make_template(
     train: Train,
     base: Path,
     *,
-    space: Space | Mapping[str, Any],
-    metric: str,
-    mode: Mode,
-    searcher: Searcher | Mapping[str, Any] | str | None = None,
-    scheduler: Scheduler | Mapping[str, Any] | str | None = None,
-    trials: int | None = None,
-    seed: int = 0,
-    budget: Budget | Mapping[str, Any] | None = None,
-    resources: Mapping[str, Any] | None = None,
-    round_size: int | Literal["all"] | None = None,
-    max_concurrent: int | None = None,
     conn_id: str = "dask_default",
     existing: Existing = "resume",
     isolation: Literal["thread", "process"] = "thread",
     timeout: float | None = None,
+    **study: Any,
 ) -> StudyTemplate:
     """Return a study as a DAG has it, once it is clear that it can be one.
 
-    The arguments are those of `tuneflow.tune` and of `StudyTemplate`. Raises SpecError when one
-    of them cannot work: the DAG has an import error then.
+    Args:
+        train: the objective.
+        base: the folder that its file is looked for in.
+        conn_id: see `StudyTemplate`.
+        existing: see `StudyTemplate`.
+        isolation: see `StudyTemplate`.
+        timeout: see `StudyTemplate`.
+        study: arguments of `tuneflow.tune`, from ``space`` to ``resources``.
+
+    Raises:
+        SpecError: one of them cannot work: the DAG has an import error then.
     """
     check_isolation(isolation, timeout)
-    spec = {
-        "objective": reference_of(train),
-        "space": Space(space).to_json(),
-        "metric": metric,
-        "mode": mode,
-        "searcher": _plugin("searcher", searcher),
-        "scheduler": _plugin("scheduler", scheduler),
-        "trials": trials,
-        "seed": seed,
-        "round_size": round_size,
-        "max_concurrent": max_concurrent,
-        "budget": budget.to_json() if isinstance(budget, Budget) else budget,
-        "resources": resources,
-    }
+    spec = plain_spec(objective=_reference(train), **study)
     template = StudyTemplate(spec, train, base, conn_id, existing, isolation, timeout)
     template.check()
     template.name("study", "run", {})
     return template
 
 
-def _plugin(kind: str, given: Any) -> Any:
-    """Return a searcher or scheduler as a study file has it."""
-    if isinstance(given, Searcher | Scheduler):
-        return given.to_json()
-    if given is None or isinstance(given, str | Mapping):
-        return given
-    raise SpecError(kind, f"{given!r} is no {kind}", "give an instance, a type name or a mapping")
+def check_task_args(given: Mapping[str, Any], caller: Callable[..., Any], field: str = "") -> None:
+    """Raise SpecError for what no operator takes, such as a misspelt argument.
+
+    Args:
+        given: operator arguments.
+        caller: the function that was called with them, whose own arguments a user may have meant.
+        field: where they stand, when not beside those.
+    """
+    known = set(inspect.signature(BaseOperator.__init__).parameters) - _OURS
+    near = known if field else known | set(inspect.signature(caller).parameters)
+    for name in given:
+        if name not in known:
+            where = f"{field}.{name}" if field else name
+            raise SpecError(where, "no operator takes this argument", did_you_mean(name, near))
+
+
+_OURS = {"self", "kwargs", "task_id", "task_group", "dag", "outlets", "multiple_outputs"}
+"""What a user cannot say of our tasks."""
+
+
+def _reference(train: Train) -> Mapping[str, Any]:
+    try:
+        reference = reference_of(train)
+        if "function" in reference:
+            split_reference(reference["function"])
+    except SpecError as error:
+        raise error.under("objective") from None
+    except ObjectiveError as error:
+        raise SpecError("objective", str(error)) from None
+    return reference

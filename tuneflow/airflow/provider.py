@@ -15,13 +15,16 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Hyperparameter tuning on Dask as tasks of a DAG.",
         "versions": [__version__],
         "integrations": [
-            {"integration-name": "Dask", "external-doc-url": "https://docs.dask.org/"},
-            {"integration-name": "tuneflow"},
+            {
+                "integration-name": "Dask",
+                "external-doc-url": "https://docs.dask.org/",
+                "tags": ["software", "machine-learning"],
+            }
         ],
         "hooks": [{"integration-name": "Dask", "python-modules": ["tuneflow.airflow.hook"]}],
         "operators": [
             {
-                "integration-name": "tuneflow",
+                "integration-name": "Dask",
                 "python-modules": [
                     "tuneflow.airflow.tune_operator",
                     "tuneflow.airflow.stage_operators",
@@ -30,7 +33,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "triggers": [
             {
-                "integration-name": "tuneflow",
+                "integration-name": "Dask",
                 "python-modules": [
                     "tuneflow.airflow.driver_trigger",
                     "tuneflow.airflow.segments_trigger",

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk.exceptions import (
+from tuneflow.airflow.failures import explained
+from tuneflow.airflow.stage_operator import StageOperator
+from tuneflow.airflow.stage_result import StageResult
+from tuneflow.airflow.versions import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
     DownstreamTasksSkipped,
 )
-
-from tuneflow.airflow.failures import explained
-from tuneflow.airflow.stage_operator import StageOperator
-from tuneflow.airflow.tables import rung_table
-from tuneflow.events import Fact, Launched, Stopped
 from tuneflow.opened import OpenStudy
-from tuneflow.outcomes import read_outcome
-from tuneflow.result import Result
-from tuneflow.rounds import open_round
-from tuneflow.trial import Outcome, Segment, TrialState, outcome_path
+from tuneflow.outcomes import stored_outcomes
+from tuneflow.rounds import Round, open_round
 
 
 class ScheduleOperator(StageOperator):
@@ -35,8 +31,8 @@ class ScheduleOperator(StageOperator):
     """
 
     def __init__(self, *, later_tasks: Sequence[str], **kwargs: Any) -> None:
-        kwargs.setdefault("trigger_rule", "all_done")
-        super().__init__(**kwargs)
+        # A rung is compared without those of its trials that have failed.
+        super().__init__(**{**kwargs, "trigger_rule": "all_done"})
         self.later_tasks = list(later_tasks)
 
     def execute(self, context: Any) -> dict[str, Any]:
@@ -44,25 +40,36 @@ class ScheduleOperator(StageOperator):
         self._require_search(context)
         with explained():
             opened = self.opened(context)
-            number = self.round_number(opened, context)
-            if opened.rounds <= number:
-                raise AirflowFailException(f"this stage is not open; clear {self._search}")
-            if opened.rounds == number + 1:
-                _require_results(opened)
-            following = open_round(opened, number + 1)
-        facts = _facts_of(opened, number + 1)
-        verdict = _verdict(opened, facts)
-        self.log.info("stage %d:\n%s", self.stage, rung_table(opened, facts))
-        if following.state == "halted":
-            raise AirflowFailException(
-                f"the study {opened.url} was halted: {opened.history.halted}; mend the cause, and "
-                "trigger the DAG again to go on"
-            )
-        said = {"stage": self.stage, "state": following.state, **verdict}
-        if following.segments or not self.later_tasks:
+            following = self._close(opened, context)
+        result = StageResult.read(opened, following.number)
+        self.log.info("stage %d:\n%s", self.stage, result.table())
+        said = {"stage": self.stage, "state": following.state, **result.to_json()}
+        if following.state != "finished" or not self.later_tasks:
             return said
         context["ti"].xcom_push(key="return_value", value=said)
         raise DownstreamTasksSkipped(tasks=self.later_tasks)
+
+    def _close(self, opened: OpenStudy, context: Any) -> Round:
+        """Return the round after the one of this stage.
+
+        Raises AirflowFailException when the study is halted. Whoever clears this task after that
+        has it go on: trials that failed are tried again in the stage after the next.
+        """
+        number = self.round_number(opened, context)
+        if opened.rounds <= number:
+            raise AirflowFailException(f"this stage is not open; clear {self._search}")
+        is_new = opened.rounds == number + 1
+        if is_new:
+            _require_results(opened)
+        following = open_round(opened, number + 1)
+        if opened.history.halted is not None and (is_new or context["ti"].try_number == 1):
+            raise AirflowFailException(
+                f"the study {opened.url} was halted: {opened.history.halted}; mend the cause and "
+                "clear this task, and the trials that failed are tried again"
+            )
+        if opened.history.halted is not None:
+            open_round(opened, opened.rounds)
+        return following
 
     def _require_search(self, context: Any) -> None:
         """Fail, or be skipped, as the search of this stage was: trials may fail, it may not.
@@ -94,53 +101,17 @@ def _require_results(opened: OpenStudy) -> None:
 
     Taking the outcomes in is for good, so it must not be done because a cluster was away.
     """
-    segments = list(opened.history.open_segments())
-    outcomes = _outcomes(opened, segments)
-    count = len(segments)
-    if segments and not outcomes:
+    keys = [segment.key for segment in opened.history.open_segments()]
+    outcomes = stored_outcomes(opened.store, keys)
+    if keys and not outcomes:
         raise AirflowException(
-            f"none of the {count} trials of this stage has an outcome; see their logs, mend the "
-            "cause and clear them"
+            f"none of the {len(keys)} trials of this stage has an outcome; see their logs, mend "
+            "the cause and clear them"
         )
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
-    if len(failed) == count and count and opened.history.best() is None:
+    if failed and len(failed) == len(keys) and opened.history.best() is None:
         first = failed[0]
         raise AirflowException(
-            f"all {count} trials of this stage failed, trial {first.trial} with {first.failure}; "
-            "mend the cause and clear them"
+            f"all {len(keys)} trials of this stage failed, trial {first.trial} with "
+            f"{first.failure}; mend the cause and clear them"
         )
-
-
-def _outcomes(opened: OpenStudy, segments: Iterable[Segment]) -> list[Outcome]:
-    paths = [outcome_path(*segment.key) for segment in segments]
-    return [
-        read_outcome(data, f"{opened.url}/{path}")
-        for path, data in zip(paths, opened.store.get_many(paths), strict=True)
-        if data is not None
-    ]
-
-
-def _facts_of(opened: OpenStudy, number: int) -> list[Fact]:
-    """Return the facts of a round's entry: the outcomes before it and the decisions of it."""
-    ends = [0, *opened.round_ends]
-    if number >= len(opened.round_ends):
-        return []
-    return opened.history.facts[ends[number] : ends[number + 1]]
-
-
-def _verdict(opened: OpenStudy, facts: Iterable[Fact]) -> dict[str, Any]:
-    facts = list(facts)
-    history = opened.history
-    return {
-        "promoted": [f.trial for f in facts if isinstance(f, Launched) and f.segment],
-        "stopped": [f.trial for f in facts if isinstance(f, Stopped)],
-        "failed": [t.number for t in history.trials if t.state is TrialState.FAILED],
-        "best": _best(opened),
-    }
-
-
-def _best(opened: OpenStudy) -> Mapping[str, Any] | None:
-    result, best = Result(opened), opened.history.best()
-    if best is None:
-        return None
-    return {"trial": best.number, "value": result.value(best), "config": best.params}

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-from airflow.sdk import conf
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
 from tuneflow.airflow.labels import trial_label, trials_label
+from tuneflow.airflow.launches import entry_of, launch_notes
 from tuneflow.airflow.runs import begin_run
 from tuneflow.airflow.stage_operator import StageOperator
 from tuneflow.airflow.stages import bound
-from tuneflow.events import Launched
+from tuneflow.airflow.versions import AirflowFailException, AirflowSkipException, conf
 from tuneflow.executors.placement import Request
 from tuneflow.opened import OpenStudy
+from tuneflow.outcomes import stored_outcomes
 from tuneflow.remote.cluster import Cluster
-from tuneflow.remote.code import Code
-from tuneflow.remote.orders import SegmentOrder
 from tuneflow.rounds import Round, open_round
 from tuneflow.study import Study
-from tuneflow.trial import Segment, outcome_path
 
 
 class SearchOperator(StageOperator):
@@ -54,7 +50,7 @@ class SearchOperator(StageOperator):
             opened = self._begin(context) if self.stage == 0 else self.opened(context)
             context["ti"].xcom_push(key="study", value=opened.url)
             current = self._open(opened, context)
-            if current.state == "halted":
+            if current.state == "halted" and opened.history.halted is not None:
                 raise AirflowFailException(_halted(opened))
             self.log.info("stage %d of %s: %s", self.stage, opened.url, _said(current))
             if current.segments:
@@ -95,72 +91,39 @@ class SearchOperator(StageOperator):
         A trial task orders its own as well, only later. When this task runs again it is left to
         them: their orders of the first try may have been cancelled, which takes a moment.
         """
-        segments = _unfinished(opened, current.segments)
-        if not segments:
+        keys = [segment.key for segment in current.segments]
+        done = {outcome.key for outcome in stored_outcomes(opened.store, keys)}
+        orders = self.orders(opened.url, [key for key in keys if key not in done])
+        if not orders:
             return
-        code = self.template.code()
         address = DaskHook(self.template.conn_id).address()
         with Cluster(address, Request.parse(opened.study.resources)) as cluster:
             self.dashboard = cluster.dashboard
             if not self.fan_out or context["ti"].try_number > 1:
                 return
-            ahead = segments[: opened.study.max_concurrent]
-            for segment in ahead:
-                cluster.submit(self._order(opened, segment, code))
+            ahead = orders[: opened.study.max_concurrent]
+            for order in ahead:
+                cluster.submit(order)
         self.log.info("ordered %d segments at %s", len(ahead), address.address)
 
-    def _order(self, opened: OpenStudy, segment: Segment, code: Code) -> SegmentOrder:
-        return SegmentOrder(
-            opened.url,
-            *segment.key,
-            code,
-            isolation=self.template.isolation,
-            timeout=self.template.timeout,
-        )
-
     def _items(self, opened: OpenStudy, current: Round) -> Iterator[dict[str, Any]]:
-        size = self.trials_per_task or _tasks_size(len(current.segments))
-        notes = _notes(opened, current)
+        size = max(self.trials_per_task or 1, _least_size(len(current.segments)))
+        entry = entry_of(opened, current.number)
+        notes = launch_notes(entry, opened.study.scheduler.resuming)
         for first in range(0, len(current.segments), size):
             segments = current.segments[first : first + size]
             numbers = [segment.trial for segment in segments]
             if len(segments) > 1:
                 label, note = trials_label(numbers), ""
             else:
-                label, note = trial_label(numbers[0], segments[0].params), notes[segments[0].key]
+                label, note = trial_label(numbers[0], segments[0].params), notes[numbers[0]]
             yield {"label": label, "note": note, "segments": [list(s.key) for s in segments]}
 
 
-def _tasks_size(count: int) -> int:
+def _least_size(count: int) -> int:
+    """Return how many segments a task must have, for Airflow maps to no more tasks than so many."""
     most: int = conf.getint("core", "max_map_length")
     return max(1, math.ceil(count / most))
-
-
-def _notes(opened: OpenStudy, current: Round) -> dict[tuple[int, int], str]:
-    """Return how each segment of a round came to be, in a word or two; empty for a new trial."""
-    ends = [0, *opened.round_ends]
-    if current.number + 1 >= len(ends):
-        return {}
-    facts = opened.history.facts[ends[current.number] : ends[current.number + 1]]
-    word = opened.study.scheduler.resuming
-    return {
-        (fact.trial, fact.segment): _note(fact, word)
-        for fact in facts
-        if isinstance(fact, Launched)
-    }
-
-
-def _note(fact: Launched, word: str) -> str:
-    if fact.attempt:
-        return f"try {fact.attempt + 1}"
-    if fact.source is not None:
-        return f"cloned from trial {fact.source}"
-    return word if fact.segment else ""
-
-
-def _unfinished(opened: OpenStudy, segments: Sequence[Segment]) -> list[Segment]:
-    stored = opened.store.get_many([outcome_path(*segment.key) for segment in segments])
-    return [s for s, data in zip(segments, stored, strict=True) if data is None]
 
 
 def _said(current: Round) -> str:
@@ -170,6 +133,6 @@ def _said(current: Round) -> str:
 
 def _halted(opened: OpenStudy) -> str:
     return (
-        f"the study {opened.url} was halted: {opened.history.halted}; mend the cause, and trigger "
-        "the DAG again to go on"
+        f"the study {opened.url} was halted: {opened.history.halted}; mend the cause and clear the "
+        "schedule task of the stage before"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from tuneflow.airflow.links import DaskDashboardLink, ReportLink
 from tuneflow.airflow.runs import first_round
 from tuneflow.airflow.template import StudyTemplate
 from tuneflow.opened import OpenStudy
+from tuneflow.remote.orders import SegmentOrder
 from tuneflow.store import Store
 
 
@@ -59,6 +60,16 @@ class StageOperator(BaseOperator):
     def opened(self, context: Mapping[str, Any]) -> OpenStudy:
         """Return the study in this run of the DAG; it exists from the first search on."""
         return OpenStudy.open(self.store(context).url)
+
+    def orders(
+        self, url: str, keys: Iterable[tuple[int, int]], attempt: int = 1
+    ) -> list[SegmentOrder]:
+        """Return what to ask of Dask for segments of the study at a URL."""
+        code, template = self.template.code(), self.template
+        return [
+            SegmentOrder(url, *key, code, attempt, template.isolation, template.timeout)
+            for key in keys
+        ]
 
     def round_number(self, opened: OpenStudy, context: Mapping[str, Any]) -> int:
         """Return the round that this stage stands for."""

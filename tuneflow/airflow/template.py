@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ Existing: TypeAlias = Literal["resume", "new"]
 
 PARAMS = ("trials", "space", "budget", "existing", "retry_failed")
 """The DAG params that a user can set when triggering a run; None leaves the DAG's own."""
+
+_LONGEST = 60
+"""Characters of a run's id in the name of a study; a file's name may have 255 in all."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,10 @@ class StudyTemplate:
         spec = {**self.spec, "name": self.name(name, run_id, params)}
         if params.get("trials") is not None:
             spec["trials"] = params["trials"]
-        for key in ("space", "budget"):
-            if params.get(key) is not None:
-                spec[key] = {**(spec.get(key) or {}), **_mapping(key, params[key])}
+        if params.get("space") is not None:
+            spec["space"] = _merged(spec["space"], _mapping("space", params["space"]))
+        if params.get("budget") is not None:
+            spec["budget"] = {**(spec.get("budget") or {}), **_mapping("budget", params["budget"])}
         return study_from_json(spec)
 
     def name(self, name: str, run_id: str, params: Mapping[str, Any]) -> str:
@@ -78,11 +83,28 @@ class StudyTemplate:
 
 
 def slug(run_id: str) -> str:
-    """Return a DAG run's id as a part of a name in storage."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", run_id).strip("-")
+    """Return a DAG run's id as a part of a name in storage: readable, short, and no other's."""
+    text = re.sub(r"[^A-Za-z0-9]+", "-", run_id).strip("-")[:_LONGEST]
+    if text == run_id:
+        return text
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
+    return f"{text}-{digest}" if text else digest
 
 
 def _mapping(key: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise SpecError(key, f"{value!r} is not a mapping of names to values")
     return value
+
+
+def _merged(space: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a search space with some parameters replaced or added, those of groups too."""
+    merged = dict(space)
+    for name, node in changes.items():
+        known = space.get(name)
+        merged[name] = _merged(known, node) if _is_group(known) and _is_group(node) else node
+    return merged
+
+
+def _is_group(node: Any) -> bool:
+    return isinstance(node, Mapping) and not isinstance(node.get("type"), str)

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
-
-from airflow.sdk.exceptions import (
-    AirflowException,
-    AirflowFailException,
-    TaskDeferralTimeout,
-)
+from typing import Any
 
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
 from tuneflow.airflow.labels import finished_label
 from tuneflow.airflow.segments_trigger import SegmentsTrigger
 from tuneflow.airflow.stage_operator import StageOperator
-from tuneflow.errors import ClusterError
+from tuneflow.airflow.versions import (
+    AirflowException,
+    AirflowFailException,
+    TaskDeferralTimeout,
+    TaskDeferred,
+)
+from tuneflow.errors import TuneflowError
 from tuneflow.executors.placement import Request
 from tuneflow.opened import OpenStudy
-from tuneflow.outcomes import read_outcome
+from tuneflow.outcomes import stored_outcomes
 from tuneflow.remote.cluster import Cluster
-from tuneflow.remote.orders import Answer, SegmentOrder, segment_key
+from tuneflow.remote.orders import Answer, segment_key
 from tuneflow.rounds import forget_failed
 from tuneflow.store import NotFound, Store
-from tuneflow.trial import Outcome, log_path, outcome_path
+from tuneflow.trial import Outcome, log_path
 
 _LINES = 200
 """Lines of a trial's output that go to the task's log."""
 
 _IMPORTS = ("ImportError", "ModuleNotFoundError")
 """Failures that are the workers' and not the trial's: what is missing may be installed."""
-
 
 LABEL = "{{ label | default(task.first_label) }}"
 """Airflow's ``map_index_template`` of trial tasks."""
@@ -59,17 +58,17 @@ class TrialOperator(StageOperator):
         with explained():
             store = self.store(context)
             outcomes = self._outcomes(store, context)
-        if len(outcomes) < len(self._keys):
-            self._wait(store.url, context)
-        return self._finish(store, context, outcomes)
+            if len(outcomes) < len(self._keys):
+                raise self._deferral(store.url, context)
+            return self._finish(store, context, outcomes)
 
     def resume(self, context: Any, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Take note of the outcomes that are there now; what counts is what is stored."""
-        self.dashboard = event.get("dashboard", "")
+        self.dashboard = event["dashboard"]
         with explained():
             store = self.store(context)
-            outcomes = _stored(store, self._keys)
-        return self._finish(store, context, outcomes, event.get("error", ""))
+            outcomes = stored_outcomes(store, self._keys)
+            return self._finish(store, context, outcomes, event["error"])
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any
@@ -85,11 +84,11 @@ class TrialOperator(StageOperator):
             ) from None
 
     def _cancel(self, context: Any) -> None:
-        url, attempt = self.store(context).url, context["ti"].try_number
         try:
+            url, attempt = self.store(context).url, context["ti"].try_number
             with Cluster(DaskHook(self.template.conn_id).address(), self._request) as cluster:
                 cluster.cancel([segment_key(url, *key, attempt) for key in self._keys])
-        except ClusterError as error:
+        except TuneflowError as error:
             self.log.warning("the trials could not be cancelled: %s", error)
 
     @property
@@ -107,7 +106,7 @@ class TrialOperator(StageOperator):
 
     def _outcomes(self, store: Store, context: Any) -> list[Outcome]:
         """Return the outcomes that are stored; a later try forgets those of failures."""
-        outcomes = _stored(store, self._keys)
+        outcomes = stored_outcomes(store, self._keys)
         failed = [one for one in outcomes if one.failure is not None]
         if context["ti"].try_number == 1 or not failed:
             return outcomes
@@ -124,30 +123,19 @@ class TrialOperator(StageOperator):
                 )
         return outcomes
 
-    def _wait(self, url: str, context: Any) -> NoReturn:
-        with explained():
-            code = self.template.code()
-            address = DaskHook(self.template.conn_id).address()
-        orders = [
-            SegmentOrder(
-                url,
-                *key,
-                code,
-                attempt=context["ti"].try_number,
-                isolation=self.template.isolation,
-                timeout=self.template.timeout,
-            )
-            for key in self._keys
-        ]
-        self.defer(
-            trigger=SegmentsTrigger(
-                orders=[order.to_json() for order in orders],
-                address=address.to_json(),
-                resources=dict(self.template.spec.get("resources") or {}),
-            ),
-            method_name="resume",
-            timeout=self.execution_timeout,
+    def _deferral(self, url: str, context: Any) -> BaseException:
+        """Return what has Airflow wait for the segments without a worker slot."""
+        address = DaskHook(self.template.conn_id).address()
+        orders = self.orders(url, self._keys, context["ti"].try_number)
+        trigger = SegmentsTrigger(
+            orders=[order.to_json() for order in orders],
+            address=address.to_json(),
+            resources=self.template.spec.get("resources") or {},
         )
+        deferral: BaseException = TaskDeferred(
+            trigger=trigger, method_name="resume", timeout=self.execution_timeout
+        )
+        return deferral
 
     def _finish(
         self, store: Store, context: Any, outcomes: Sequence[Outcome], error: str = ""
@@ -190,13 +178,3 @@ class TrialOperator(StageOperator):
             self.log.info("  %s", line)
         if outcome.failure is not None and outcome.failure.traceback:
             self.log.error("trial %d:\n%s", outcome.trial, outcome.failure.traceback)
-
-
-def _stored(store: Store, keys: Sequence[tuple[int, int]]) -> list[Outcome]:
-    """Return the outcomes that there are."""
-    paths = [outcome_path(*key) for key in keys]
-    return [
-        read_outcome(data, f"{store.url}/{path}")
-        for path, data in zip(paths, store.get_many(paths), strict=True)
-        if data is not None
-    ]

@@ -80,8 +80,9 @@ def _is_below(folder: Path, path: Path | None) -> bool:
 
 
 def _path(module: ModuleType | None) -> Path | None:
-    file = getattr(module, "__file__", None)
-    return Path(file).absolute() if isinstance(file, str) else None
+    """Return where a module lies: its file, or the folder of a package without one."""
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return next((Path(place).absolute() for place in places if isinstance(place, str)), None)
 
 
 @functools.cache

@@ -92,6 +92,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._hearing: dict[str, dict[str, Hear]] = {}
         self._client = connect(address)
+        self._stream = self._client.scheduler_comm
         try:
             self._demands = _checked(self._client, address, request)
         except BaseException:
@@ -111,7 +112,9 @@ class Cluster:
     @property
     def is_lost(self) -> bool:
         """Whether the connection broke, or was closed."""
-        return self._client.status != "running"
+        # A client connects again by itself, and then knows nothing of its futures and topics.
+        client = self._client
+        return client.status != "running" or client.scheduler_comm is not self._stream
 
     def submit(self, order: SegmentOrder | DriverOrder) -> Future[Any]:
         """Have an order carried out, whatever becomes of this connection.
@@ -125,10 +128,9 @@ class Cluster:
         Raises:
             SchedulerLostError: the scheduler is out of reach.
         """
-        demands = self._demands if isinstance(order, SegmentOrder) else {}
         with self._reaching():
             future: Future[Any] = self._client.sync(
-                _submit, self._client, order.key, _work(order), order.to_json(), demands
+                _submit, self._client, order.key, _work(order), order.to_json(), self._needs(order)
             )
         return future
 
@@ -169,9 +171,12 @@ class Cluster:
             self._client.sync(_cancel, self._client, list(keys))
 
     def listen(self, key: str, hear: Hear) -> None:
-        """Tell of what an order reports, twice a second at most, until `unlisten`."""
+        """Tell of what an order reports, twice a second at most, until `unlisten`.
+
+        Raises SchedulerLostError when the scheduler is out of reach.
+        """
         topic = topic_of(key)
-        with self._lock:
+        with self._lock, self._reaching():
             is_known = topic in self._hearing
             self._hearing.setdefault(topic, {})[key] = hear
             if not is_known:
@@ -179,8 +184,13 @@ class Cluster:
 
     def unlisten(self, key: str) -> None:
         """Tell no more of an order's reports."""
+        topic = topic_of(key)
         with self._lock:
-            self._hearing.get(topic_of(key), {}).pop(key, None)
+            self._hearing.get(topic, {}).pop(key, None)
+            if not self._hearing.get(topic, True):
+                del self._hearing[topic]
+                with suppress(SchedulerLostError), self._reaching():
+                    self._client.unsubscribe_topic(topic)
 
     def close(self) -> None:
         """Let go of the cluster; what it was asked to do goes on."""
@@ -196,6 +206,13 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _needs(self, order: SegmentOrder | DriverOrder) -> dict[str, Any]:
+        """Return what Dask is to know of an order's task."""
+        if isinstance(order, SegmentOrder):
+            return {"resources": self._demands or None}
+        # It gives its thread back at once, and so need not wait behind trials.
+        return {"priority": 1}
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -271,7 +288,7 @@ async def _submit(
     key: str,
     work: Work,
     data: dict[str, Any],
-    demands: dict[str, float],
+    needs: dict[str, Any],
 ) -> Future[Any]:
     """Submit an order, or attach to it where it is under way; runs in the client's loop."""
     from distributed import fire_and_forget
@@ -285,7 +302,7 @@ async def _submit(
     _let_go(client, key, state)
     # Both are sent in one turn of the loop, so that the task cannot end in between: the scheduler
     # keeps for ever what is wanted by nobody in particular and has ended already.
-    future = client.submit(work, data, key=key, pure=False, resources=demands or None)
+    future = client.submit(work, data, key=key, pure=False, **needs)
     if state != "memory":
         fire_and_forget(future)
     return future
