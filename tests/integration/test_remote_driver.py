@@ -161,7 +161,8 @@ def test_it_does_not_wait_behind_what_waits_for_a_thread(tmp_path, opened, place
         Client(address, set_as_default=False) as client,
     ):
         others = [client.submit(wait_for, path) for path in (place.gate, last)]
-        connection.submit(order(opened, quick(place)))
+        connection.submit(given := order(opened, quick(place)))
+        holder(address, given.key)
         place.gate.touch()
         until(lambda: refreshed(opened).epoch)
         assert not others[1].done()

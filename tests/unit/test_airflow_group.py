@@ -83,7 +83,7 @@ def test_stages_follow_one_another():
 
 def test_a_stage_is_decided_whatever_becomes_of_its_trials():
     dag = made(stages=1)
-    rules = {one.task_id: one.trigger_rule.value for one in dag.tasks}
+    rules = {one.task_id: one.trigger_rule for one in dag.tasks}
     assert rules == {
         "tune.stage_0.search": "all_success",
         "tune.stage_0.trial": "all_success",
@@ -131,7 +131,7 @@ def test_arguments_of_trials_are_theirs_alone_and_go_first():
     assert (trial.retries, search.retries) == (5, 1)
     assert (trial.pool, search.pool) == ("gpus", "default_pool")
     assert (trial.execution_timeout, search.execution_timeout) == (timedelta(hours=1), None)
-    assert (trial.trigger_rule, search.trigger_rule.value) == ("none_failed", "all_success")
+    assert (trial.trigger_rule, search.trigger_rule) == ("none_failed", "all_success")
     assert (trial.executor_config, search.executor_config) == ({"b": 2}, {})
 
 

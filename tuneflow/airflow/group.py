@@ -9,14 +9,14 @@ from airflow.sdk import TaskGroup
 
 from tuneflow.airflow.best_output import BestOutput
 from tuneflow.airflow.dags import add_params, current_folder, defaults_of
-from tuneflow.airflow.making import check_task_args, make_template
+from tuneflow.airflow.making import check_place, check_task_args, make_template
 from tuneflow.airflow.stage_operators import (
     BestOperator,
     ScheduleOperator,
     SearchOperator,
     TrialOperator,
 )
-from tuneflow.airflow.stages import stages_of
+from tuneflow.airflow.stages import require_whole, stages_of
 from tuneflow.airflow.template import Existing
 from tuneflow.airflow.trial_operator import LABEL
 from tuneflow.budget import Budget
@@ -127,8 +127,9 @@ def tune_task_group(
     study = template.check()
     if not study.in_rounds:
         raise SpecError("round_size", "a task group needs rounds", "use TuneOperator to stream")
-    for field, value in (("stages", stages), ("trials_per_task", trials_per_task)):
-        _check_count(field, value)
+    if trials_per_task is not None:
+        require_whole("trials_per_task", trials_per_task)
+    check_place(name, storage)
     check_task_args(task_args, tune_task_group)
     check_task_args(trial_args or {}, tune_task_group, "trial_args")
     count = stages_of(study, stages)
@@ -170,7 +171,9 @@ class _Tasks:
         self._study = study
         self._trials_per_task = trials_per_task
         self._task_args = {key: task_args[key] for key in task_args if key != "trigger_rule"}
-        self._trial_args = {"trigger_rule": _USUAL, **self._task_args, **trial_args}
+        self._trial_args = {**self._task_args, **trial_args}
+        if "trigger_rule" in defaults:
+            self._trial_args.setdefault("trigger_rule", _USUAL)
         self._begins = task_args.get("trigger_rule", _USUAL)
         self._fan_out = not _is_limited({**defaults, **self._trial_args})
 
@@ -223,9 +226,3 @@ def _is_limited(trial_args: Mapping[str, Any]) -> bool:
 def _default_name(group_id: str) -> str:
     """Return a template for the name of a study, one for each group of a DAG."""
     return "{{ dag.dag_id }}" if group_id == "tune" else f"{{{{ dag.dag_id }}}}.{group_id}"
-
-
-def _check_count(field: str, value: Any) -> None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value is not None and not is_count:
-        raise SpecError(field, f"{value!r} is not a whole number of 1 or more")

@@ -15,6 +15,7 @@ from tuneflow.executors.base import check_isolation
 from tuneflow.objective.importing import split_reference
 from tuneflow.remote.code import Train, reference_of
 from tuneflow.spec import plain_spec
+from tuneflow.store_urls import check_name, normalise
 
 
 def make_template(
@@ -47,6 +48,21 @@ def make_template(
     template.check()
     template.name("study", "run", {})
     return template
+
+
+def check_place(name: Any, storage: Any) -> None:
+    """Raise SpecError for a name or a storage that cannot work.
+
+    Templates, and what other tasks return, are known in a run only.
+    """
+    if _is_known(name):
+        check_name(name)
+    if _is_known(storage):
+        normalise(storage)
+
+
+def _is_known(text: Any) -> bool:
+    return isinstance(text, str) and "{{" not in text and "{%" not in text
 
 
 def check_task_args(given: Mapping[str, Any], caller: Callable[..., Any], field: str = "") -> None:

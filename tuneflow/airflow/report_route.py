@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -123,12 +124,12 @@ def _studies(dag_id: str, run_id: str) -> dict[str, str]:
 
 
 def _url(value: Any) -> str | None:
-    """Return what a task has pushed; it is stored as JSON text."""
-    try:
-        pushed = json.loads(value)
-    except (TypeError, ValueError):
+    """Return what a task has pushed, if it is a text; some versions store that as JSON text."""
+    if not isinstance(value, str):
         return None
-    return pushed if isinstance(pushed, str) else None
+    with suppress(ValueError):
+        value = json.loads(value)
+    return value if isinstance(value, str) else None
 
 
 def _report(url: str) -> HTMLResponse:

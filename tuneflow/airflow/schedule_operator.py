@@ -42,7 +42,8 @@ class ScheduleOperator(StageOperator):
             opened = self.opened(context)
             following = self._close(opened, context)
         result = StageResult.read(opened, following.number)
-        self.log.info("stage %d:\n%s", self.stage, result.table())
+        if result.closed:
+            self.log.info("stage %d:\n%s", self.stage, result.table())
         said = {"stage": self.stage, "state": following.state, **result.to_json()}
         if following.state != "finished" or not self.later_tasks:
             return said

@@ -21,10 +21,10 @@ MOST: Final = 200
 """The most rounds that are foreseen: 600 tasks, and far more than anybody looks at."""
 
 SPARE: Final = 2
-"""Stages for what no plan foresees, such as rounds in which lost trials are tried again.
+"""Stages for rounds in which trials that were lost with their workers are tried again.
 
-Opening a study once more takes as many: an entry of the journal in which it ended, or was halted,
-and a round for the trials that had failed.
+That is rare, for Dask and the trial's task have tried before. Where it is too few a new run of the
+DAG goes on with the study.
 """
 
 _SAMPLE: Final = 40
@@ -48,13 +48,18 @@ def stages_of(study: Study, stages: int | None = None) -> int:
     needed = bound(study)
     if stages is None:
         return _foreseen(needed) + SPARE + study.budget.max_failures_per_trial
-    if not isinstance(stages, int) or isinstance(stages, bool) or stages < 1:
-        raise SpecError("stages", f"{stages!r} is not a whole number of 1 or more")
+    require_whole("stages", stages)
     if needed is not None and stages < needed:
         least = "more than" if needed > MOST else "up to"
         problem = f"{stages} are too few: the study can need {least} {min(needed, MOST)}"
         raise SpecError("stages", problem)
     return stages
+
+
+def require_whole(field: str, value: Any) -> None:
+    """Raise SpecError for an argument unless it is a whole number of 1 or more."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SpecError(field, f"{value!r} is not a whole number of 1 or more")
 
 
 def _foreseen(needed: int | None) -> int:

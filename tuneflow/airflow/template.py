@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 from tuneflow.errors import SpecError
 from tuneflow.remote.code import Code, Train
@@ -106,5 +106,5 @@ def _merged(space: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def _is_group(node: Any) -> bool:
+def _is_group(node: Any) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(node, Mapping) and not isinstance(node.get("type"), str)

@@ -22,7 +22,7 @@ from tuneflow.airflow.driver_trigger import DriverTrigger
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
 from tuneflow.airflow.links import DaskDashboardLink, ReportLink
-from tuneflow.airflow.making import make_template
+from tuneflow.airflow.making import check_place, make_template
 from tuneflow.airflow.progress import line
 from tuneflow.airflow.template import Existing
 from tuneflow.budget import Budget
@@ -98,6 +98,7 @@ class TuneOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(retries=retries, retry_delay=retry_delay, **kwargs)
+        check_place(name, storage)
         self.study_name = name or self._default_name()
         self.storage = storage
         self.dashboard = ""
