@@ -124,6 +124,7 @@ class Airflow(AirflowApi):
             "CORE__FERNET_KEY": Fernet.generate_key().decode(),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "CORE__TEST_CONNECTION": "Enabled",
             "DATABASE__SQL_ALCHEMY_CONN": database,
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }

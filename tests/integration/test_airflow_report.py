@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -51,8 +52,10 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def api(airflow_database):
     """Airflow's web application, as its API server serves it."""
-    with TestClient(create_app(apps="core")) as client:
-        yield client
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", secrets.token_hex(64))
+        with TestClient(create_app(apps="core")) as client:
+            yield client
 
 
 def token(role):
@@ -139,7 +142,7 @@ class TestPage:
 
     def test_it_shows_the_study_as_it_is_now(self, api, get, tmp_path):
         settings = {"space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}, "metric": "loss"}
-        asked = tuneflow.create_study("asked", storage=tmp_path, mode="min", trials=2, **settings)
+        asked = tuneflow.create_study(name="asked", storage=tmp_path, mode="min", trials=2, **settings)
         run = pushed("grows", {"tune": asked.url})
         assert "no trials yet" in get(run).text
         trial = asked.ask()
@@ -218,6 +221,7 @@ class TestNearest:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 class TestSystem:
     """The API server of a whole Airflow, after a run of a pipeline."""
 
@@ -229,8 +233,7 @@ class TestSystem:
             path = f"/dags/rungs/dagRuns/{rungs}/taskInstances/{task_id}/links"
             link = airflow.call("GET", path)["extra_links"]["Tuning report"]
             assert httpx.get(f"{airflow.url}{link}").status_code == 401
-            headers = {"Authorization": f"Bearer {airflow.token}"}
-            answer = httpx.get(f"{airflow.url}{link}", headers=headers, timeout=60)
+            answer = airflow._client.get(f"{airflow.url}{link}", timeout=60)
             assert answer.status_code == 200
             assert "<h1>rungs</h1>" in answer.text
 

@@ -40,7 +40,7 @@ def connect(monkeypatch, address):
 
 
 def waits(folder):
-    """Return an objective that reports until there is a file 'go', and says when it begins and ends."""
+    """Return an objective that reports until there is a file 'go', and notes its begin and end."""
 
     def train(config):
         trainer.note(folder / "begun", "once")
@@ -79,8 +79,8 @@ def deferred(stages, *segments, try_number=1, **more):
 
 async def fired(trigger):
     """Return what a trigger says in the end."""
-    async for event in trigger.run():
-        return event.payload
+    (event,) = [event async for event in trigger.run()]
+    return event.payload
 
 
 def is_done(stages, trial=0):
@@ -133,7 +133,7 @@ class TestRunning:
     def test_search_looks_at_the_cluster_at_every_try(self, tmp_path, monkeypatch):
         stages = make(waits(tmp_path), tmp_path)
         connect(monkeypatch, "tcp://127.0.0.1:9?timeout=1")
-        with pytest.raises(AirflowException, match="no Dask scheduler answers at tcp://127.0.0.1"):
+        with pytest.raises(AirflowException, match="no Dask scheduler answers at"):
             stages.execute(stages.search(), try_number=2)
 
     def test_a_trigger_that_is_begun_anew_watches_the_segment_that_runs(self, tmp_path):
@@ -232,7 +232,7 @@ class TestEnding:
         stages = make(waits(tmp_path), tmp_path)
         operator, trigger = deferred(stages)
         event = asyncio.run(fired(trigger))
-        with pytest.raises(AirflowException, match="no Dask scheduler answers at tcp://127.0.0.1"):
+        with pytest.raises(AirflowException, match="no Dask scheduler answers at"):
             operator.resume(stages.context, event)
 
     def test_an_objective_that_workers_cannot_import_leaves_no_outcome(self, tmp_path):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 import tuneflow
 from tests import trainer
-from tests.airflow_here import run, study_dag
-from tests.airflow_studies import STUDIES, learns, run_inline
+from tests.airflow_here import Done, run, study_dag
+from tests.airflow_studies import STUDIES, is_trivial, learns, run_inline
 from tests.clusters import cluster
 from tests.end_to_end import computed, entries
+from tuneflow.airflow import segments_trigger
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("airflow_database")]
 
@@ -21,17 +27,24 @@ TRIAL = "tune.stage_0.trial"
 SCHEDULE = "tune.stage_0.schedule"
 SEARCH = "tune.stage_0.search"
 
+FIND = """
+import json, sys
+from tests.airflow_here import run, study_dag
 
-@pytest.fixture(scope="module")
-def dask():
-    """The address of a cluster."""
-    with cluster(workers=2, threads=2) as address:
-        yield address
+storage, settings = sys.argv[1:]
+dag = study_dag("tests.airflow_studies:is_trivial", "light", storage, **json.loads(settings))
+done = run(dag)
+print(done.state, *({"dask", "distributed", "optuna", "pandas", "scipy"} & {*sys.modules}))
+"""
 
 
-@pytest.fixture(autouse=True)
-def _connection(dask, monkeypatch):
-    monkeypatch.setenv("AIRFLOW_CONN_DASK_DEFAULT", dask.replace("tcp://", "dask://"))
+@pytest.fixture(scope="module", autouse=True)
+def _dask():
+    with cluster(workers=2, threads=2) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_DASK_DEFAULT", address.replace("tcp://", "dask://"))
+        # There is no scheduler here that could be too slow for it.
+        patch.setattr(segments_trigger, "_SOONEST", 0.0)
+        yield
 
 
 @pytest.fixture
@@ -58,43 +71,61 @@ def begun(folder):
     return sorted(int(line) for line in (folder / "begun").read_text().split())
 
 
-class TestStages:
-    def test_a_study_is_what_it_is_without_airflow(self, tmp_path, folder):
-        done = run(
-            study_dag(learns(folder), "halving", tmp_path / "s", name="rungs", **STUDIES["rungs"])
-        )
-        (tmp_path / "inline").mkdir()
-        inline = run_inline("rungs", learns(tmp_path / "inline"), tmp_path / "i")
-        assert done.state == "success"
-        assert entries(tmp_path / "s" / "rungs") == entries(inline.removeprefix("file://"))
-        assert {*computed(folder).values()} == {1}
+@dataclass(frozen=True)
+class Rungs:
+    """A study of three rungs that was run twice."""
 
-    def test_it_shows_each_rung_and_skips_what_is_not_needed(self, tmp_path, folder):
-        done = run(study_dag(learns(folder), "shown", tmp_path, **STUDIES["rungs"]))
-        counts = [len(done.states[f"tune.stage_{stage}.trial"]) for stage in range(3)]
+    folder: Path
+    first: Done
+    second: Done
+
+    @property
+    def url(self):
+        return self.folder / "studies" / "rungs"
+
+
+@pytest.fixture(scope="module")
+def rungs(_dask, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rungs")
+    dag = study_dag(learns(folder), "rungs", folder / "studies", **STUDIES["rungs"])
+    return Rungs(folder, run(dag), run(dag))
+
+
+class TestRungs:
+    def test_a_study_is_what_it_is_without_airflow(self, rungs, tmp_path):
+        inline = run_inline("rungs", learns(tmp_path), tmp_path / "studies")
+        assert entries(rungs.url) == entries(inline.removeprefix("file://"))
+
+    def test_each_rung_is_a_stage_and_what_is_not_needed_is_skipped(self, rungs):
+        states = rungs.first.states
+        assert rungs.first.state == "success"
+        counts = [len(states[f"tune.stage_{stage}.trial"]) for stage in range(3)]
         assert counts == [9, 3, 1]
-        assert {*done.states["tune.stage_3.search"], *done.states["tune.stage_4.schedule"]} == {
-            "skipped"
-        }
-        assert all(label.startswith("trial ") for label in done.labels[TRIAL])
-        assert all(label.endswith(" · promoted") for label in done.labels["tune.stage_1.trial"])
-        best = done.returned("tune.best")
-        result = tuneflow.load(best["study"])
+        later = [states[f"tune.stage_3.{task}"] for task in ("search", "trial", "schedule")]
+        assert later == [["skipped"]] * 3
+
+    def test_labels_say_what_came_of_a_trial(self, rungs):
+        labels = rungs.first.labels
+        assert all(re.fullmatch(r"trial \d · rate 0\.\d+ · loss 0\.\d+", x) for x in labels[TRIAL])
+        assert all(label.endswith(" · promoted") for label in labels["tune.stage_1.trial"])
+
+    def test_schedule_says_who_goes_on_and_the_next_search_takes_them(self, rungs):
+        items = rungs.first.returned("tune.stage_1.search")
+        promoted = [trial for item in items for trial, _ in item["segments"]]
+        assert rungs.first.returned(SCHEDULE)["promoted"] == promoted
+
+    def test_the_best_is_that_of_the_study(self, rungs):
+        best, result = rungs.first.returned("tune.best"), tuneflow.load(rungs.url)
         assert (best["trial"], best["value"]) == (result.best_trial.number, result.best_value)
-        assert best["config"] == result.best_config
-        assert done.returned("tune.stage_0.schedule")["promoted"] == [
-            segment[0]
-            for item in done.returned("tune.stage_1.search")
-            for segment in item["segments"]
-        ]
+        assert (best["study"], best["config"]) == (result.url, result.best_config)
 
-    def test_a_second_run_computes_nothing_and_finds_the_same(self, tmp_path, folder):
-        dag = study_dag(learns(folder), "twice", tmp_path, **STUDIES["rungs"])
-        first, second = run(dag), run(dag)
-        assert first.returned("tune.best") == second.returned("tune.best")
-        assert second.state == "success"
-        assert {*computed(folder).values()} == {1}
+    def test_a_second_run_computes_nothing_and_finds_the_same(self, rungs):
+        assert rungs.second.state == "success"
+        assert rungs.second.returned("tune.best") == rungs.first.returned("tune.best")
+        assert {*computed(rungs.folder).values()} == {1}
 
+
+class TestStudies:
     def test_existing_new_makes_another_study(self, tmp_path, folder):
         dag = study_dag(failing((), folder), "anew", tmp_path, trials=2, existing="new", **PLAIN)
         first, second = run(dag).returned("tune.best"), run(dag).returned("tune.best")
@@ -124,20 +155,23 @@ class TestStages:
         ]
         assert begun(folder) == [0, 1, 2, 3, 4]
 
-    def test_what_goes_through_airflow_is_small(self, tmp_path):
-        space = {f"parameter_{n}": {"type": "float", "low": 0.0, "high": 1.0} for n in range(10)}
-        settings = {**PLAIN, "space": space, "trials": 100}
-        done = run(study_dag(lambda config: {"loss": 0.5}, "small", tmp_path, **settings))
-        assert done.state == "success"
-        assert max(map(len, done.xcoms.values())) < 48_000
-
     def test_a_study_that_needs_more_stages_is_refused_before_any_trial(self, tmp_path, folder):
         dag = study_dag(
             failing((), folder), "longer", tmp_path, trials=4, round_size=2, stages=2, **PLAIN
         )
         done = run(dag, trials=40)
         assert done.states[SEARCH] == ["failed"]
+        assert done.state == "failed"
         assert not (folder / "begun").exists()
+
+    def test_what_has_run_is_found_without_dask_and_optuna(self, tmp_path):
+        settings = {**PLAIN, "trials": 2}
+        tuneflow.tune(is_trivial, name="light", storage=str(tmp_path), round_size="all", **settings)
+        command = [sys.executable, "-c", FIND, str(tmp_path), json.dumps(settings)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        state, *heavy = done.stdout.splitlines()[-1].split()
+        assert state == "success"
+        assert heavy == []
 
 
 class TestFailures:
@@ -172,7 +206,9 @@ class TestFailures:
     def test_a_cluster_that_is_away_is_said_in_one_sentence(self, tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("AIRFLOW_CONN_AWAY", "dask://127.0.0.1:9?timeout=1")
         dag = study_dag(lambda config: 1.0, "away", tmp_path, trials=2, conn_id="away", **PLAIN)
-        assert run(dag).states[SEARCH] == ["failed"]
+        done = run(dag)
+        assert done.states[SEARCH] == ["failed"]
+        assert done.state == "failed"
         assert "no Dask scheduler answers at tcp://127.0.0.1:9" in "".join(capfd.readouterr())
 
     def test_a_connection_that_is_missing_is_said_in_one_sentence(self, tmp_path, capfd):

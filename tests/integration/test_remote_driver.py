@@ -126,10 +126,16 @@ def _has_cancelled(dask_worker):
     return any(task.state == "cancelled" for task in dask_worker.state.tasks.values())
 
 
+def await_placed(client, key):
+    """Return the worker that a task was sent to, once there is one."""
+    [found] = until(lambda: [at for at, keys in client.processing().items() if key in keys])
+    return found
+
+
 def holder(address, key):
     """Return the process of the worker that a task runs on."""
     with Client(address, set_as_default=False) as client:
-        [found] = until(lambda: [at for at, keys in client.processing().items() if key in keys])
+        found = await_placed(client, key)
         return client.run(os.getpid, workers=[found])[found]
 
 
@@ -162,7 +168,7 @@ def test_it_does_not_wait_behind_what_waits_for_a_thread(tmp_path, opened, place
     ):
         others = [client.submit(wait_for, path) for path in (place.gate, last)]
         connection.submit(given := order(opened, quick(place)))
-        holder(address, given.key)
+        await_placed(client, given.key)
         place.gate.touch()
         until(lambda: refreshed(opened).epoch)
         assert not others[1].done()

@@ -54,6 +54,27 @@ def test_a_param_changes_some_parameters_and_leaves_the_others():
     )
 
 
+def test_a_param_changes_some_parameters_of_a_group_and_leaves_its_others():
+    optimizer = {"rate": Float(0.1, 0.9), "decay": {"rate": Float(0.0, 1.0), "steps": Int(1, 9)}}
+    template = made(space={"optimizer": optimizer, "width": Int(1, 8)})
+    change = {"optimizer": {"decay": {"rate": 0.5, "kind": "linear"}}}
+    assert template.study("s", RUN, {"space": change}).space == Space(
+        {
+            "optimizer": {
+                "rate": Float(0.1, 0.9),
+                "decay": {"rate": 0.5, "steps": Int(1, 9), "kind": "linear"},
+            },
+            "width": Int(1, 8),
+        }
+    )
+
+
+def test_a_param_may_put_a_parameter_in_place_of_a_group_and_a_group_in_place_of_one():
+    template = made(space={"group": {"a": 1}, "rate": Float(0.1, 0.9)})
+    change = {"group": RATE, "rate": {"low": 1, "high": 2}}
+    assert template.study("s", RUN, {"space": change}).space == Space(change)
+
+
 def test_a_param_changes_some_limits_and_leaves_the_others():
     template = made(budget=Budget(target=0.1, total_resource=90))
     study = template.study("s", RUN, {"budget": {"total_resource": 30}})

@@ -224,6 +224,13 @@ def test_brackets_begin_at_their_rungs_and_lower_ones_are_likelier(variant):
     assert first == goals
 
 
+def test_brackets_begin_at_their_rungs_in_rounds_too():
+    machine = Machine(asha(brackets=3), trials=40, round_size="all")
+    machine.decide()
+    first = {trial.bracket: trial.until for trial in machine.history.trials}
+    assert first == {0: 1, 1: 3, 2: 9}
+
+
 def test_brackets_are_ladders_of_their_own():
     machine = Machine(asha(brackets=2), trials=40, slots=40)
     machine.decide()

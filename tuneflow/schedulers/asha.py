@@ -97,7 +97,13 @@ class ASHA(Scheduler):
         return Start(index.first_level(bracket), bracket)
 
     def horizon(self, resource: Resource, until: Resource | None) -> Resource | None:
-        """Return the next rung: in rounds a trial is judged between segments."""
+        """Return the next rung: in rounds a trial is judged between segments.
+
+        In the promotion form it is told to pause there anyway; its bracket's first rung may be
+        above the lowest one.
+        """
+        if self.variant == "promotion":
+            return until
         position = bisect.bisect_right(self.levels, resource)
         return self.levels[min(position, len(self.levels) - 1)]
 
