@@ -82,7 +82,7 @@ class AirflowApi:
     def run(self, dag_id, run_id):
         return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
 
-    def await_run(self, dag_id, run_id, seconds=120.0, state="success"):
+    def await_run(self, dag_id, run_id, seconds=300.0, state="success"):
         """Wait until a run is over, and make sure how it ended."""
 
         def finished():

@@ -18,7 +18,6 @@ from tuneflow.rounds import open_round
 from tuneflow.trial import Failure, Outcome, Report
 
 DAG_ID = "dag"
-RUN_ID = "run"
 
 
 class TaskInstance:
@@ -62,12 +61,13 @@ class Stages:
         }
         self.template = make_template(train, Path.cwd(), **{**given, **settings})
         self.storage = str(storage or new_url())
+        self.run_id = "run"
         self.context = {}
 
     def begin(self):
         """Create the study and open its first round, as the first search does; return it."""
-        opened = OpenStudy.create(self.template.study("study", RUN_ID, {}), self.storage)
-        begin_run(opened, DAG_ID, RUN_ID, retry_failed=False)
+        opened = OpenStudy.create(self.template.study("study", self.run_id, {}), self.storage)
+        begin_run(opened, DAG_ID, self.run_id, retry_failed=False)
         open_round(opened, 0)
         return opened
 
@@ -102,16 +102,16 @@ class Stages:
         """Execute an operator; what it was told is in `context` afterwards."""
         self.context = {
             "ti": TaskInstance(try_number, states),
-            "run_id": RUN_ID,
+            "run_id": self.run_id,
             "dag": SimpleNamespace(dag_id=DAG_ID),
             "params": params,
         }
         return within(operator, lambda: operator.execute(self.context))
 
-    def close(self, stage, try_number=1, search="success", later_tasks=()):
+    def close(self, stage, try_number=1, search="success", later_tasks=(), **params):
         """Execute the schedule operator of a stage whose search has ended in some state."""
         states = {f"tune.stage_{stage}.search": search}
-        return self.execute(self.schedule(stage, later_tasks), try_number, states)
+        return self.execute(self.schedule(stage, later_tasks), try_number, states, **params)
 
 
 def within(operator, call):

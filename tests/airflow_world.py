@@ -42,7 +42,7 @@ class World:
         self.ready(dag_id)
         return self.airflow.trigger(dag_id, **conf)
 
-    def complete(self, dag_id, seconds=120.0, **conf):
+    def complete(self, dag_id, seconds=300.0, **conf):
         """Run a DAG to its end; return the run's id."""
         run_id = self.trigger(dag_id, **conf)
         self.airflow.await_run(dag_id, run_id, seconds)

@@ -12,7 +12,7 @@ from tests.airflow_world import World
 from tests.browser.airflow_pages import RunPages
 from tests.browser.chrome import open_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

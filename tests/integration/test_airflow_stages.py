@@ -202,6 +202,9 @@ class TestFailures:
         assert done.state == "failed"
         assert "all 3 trials of this stage failed, trial" in "".join(capfd.readouterr())
         assert len(entries(tmp_path / "hopeless")) == 1
+        (folder / "mended").touch()
+        assert run(dag).state == "success"
+        assert begun(folder) == [0, 0, 1, 1, 2, 2]
 
     def test_a_cluster_that_is_away_is_said_in_one_sentence(self, tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("AIRFLOW_CONN_AWAY", "dask://127.0.0.1:9?timeout=1")

@@ -22,6 +22,7 @@ from tests.clusters import await_workers, is_alive, process, scheduler, until, w
 from tuneflow.errors import ClusterError, ObjectiveError
 from tuneflow.executors.base import Ended, Progress
 from tuneflow.executors.dask import DaskExecutor
+from tuneflow.executors.dask_flight import is_disconnected
 from tuneflow.objective import PythonObjective, with_parameters
 from tuneflow.trial import Segment
 from tuneflow.worker import Job
@@ -698,6 +699,16 @@ class TestClusters:
             with pytest.raises(ClusterError, match="connection to the Dask scheduler"):
                 follow(executor, ends())
             gate.touch()
+
+    def test_a_lost_connection_is_told_from_a_task_that_was_taken_back(self, cluster):
+        with Client(cluster, set_as_default=False) as client:
+            taken, lost = (client.submit(time.sleep, 60, pure=False) for _ in range(2))
+            taken.cancel()
+            until(taken.cancelled)
+            client.loop.add_callback(client.scheduler_comm.comm.abort)
+            # It is connected again before anybody looks.
+            until(lambda: lost.cancelled() and client.status == "running")
+            assert [is_disconnected(future) for future in (taken, lost)] == [False, True]
 
 
 DRIVER = """

@@ -19,6 +19,7 @@ from tuneflow.budget import Budget
 from tuneflow.rounds import open_round
 from tuneflow.schedulers import PBT, SuccessiveHalving
 from tuneflow.store import Store
+from tuneflow.trial import outcome_path
 
 HALVING = SuccessiveHalving(max_resource=9, reduction_factor=3)
 FAILED = ("ValueError", "this cannot be learned")
@@ -118,9 +119,7 @@ class TestSchedule:
     def test_when_all_trials_have_failed_nothing_is_taken_in(self, stages, opened):
         for number in range(3):
             leave(opened, number, failure=FAILED)
-        with pytest.raises(
-            AirflowException, match=r"all 3 trials .* trial 0 with ValueError"
-        ):
+        with pytest.raises(AirflowException, match=r"all 3 trials .* trial 0 with ValueError"):
             stages.close(0)
         assert stages.opened().rounds == 1
 
@@ -217,6 +216,39 @@ class TestRuns:
         assert begin_run(opened, "dag", "third", retry_failed=True) == 2
         assert begin_run(opened, "dag", "third", retry_failed=True) == 2
         assert [segment.key for segment in open_round(opened, 2).segments] == [(2, 1)]
+
+    def test_in_a_study_that_goes_on_they_are_tried_again_in_the_stage_after_the_first(self):
+        stages = Stages(trials=4, round_size=2)
+        opened = stages.begin()
+        leave(opened, 0)
+        leave(opened, 1, failure=FAILED)
+        stages.close(0)
+        begin_run(stages.opened(), "dag", "second", retry_failed=True)
+        stages.run_id = "second"
+        leave(opened, 2)
+        leave(opened, 3, failure=FAILED)
+        stages.close(0, retry_failed=True)
+        again = open_round(stages.opened(), 2)
+        assert [segment.key for segment in again.segments] == [(1, 1)]
+
+    @pytest.mark.parametrize(
+        ("good", "retry_failed", "kept"),
+        [(0, False, []), (1, False, [0, 1, 2]), (1, True, [0]), (0, True, [])],
+    )
+    def test_failures_of_the_open_round_are_forgotten_when_they_must_be_or_are_to_be(
+        self, stages, opened, good, retry_failed, kept
+    ):
+        for number in range(3):
+            leave(opened, number, failure=None if number < good else FAILED)
+        begin_run(opened, "dag", "second", retry_failed=retry_failed)
+        paths = [outcome_path(number, 0) for number in range(3)]
+        assert [n for n, path in enumerate(paths) if opened.store.exists(path)] == kept
+
+    def test_a_run_that_is_repeated_forgets_nothing(self, stages, opened):
+        for number in range(3):
+            leave(opened, number, failure=FAILED)
+        begin_run(opened, "dag", "run", retry_failed=False)
+        assert opened.store.exists(outcome_path(0, 0))
 
 
 class TestSearch:

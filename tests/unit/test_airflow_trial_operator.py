@@ -6,10 +6,12 @@ import json
 import math
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from tests.airflow_operators import Stages, leave
 from tuneflow.airflow.segments_trigger import SegmentsTrigger
+from tuneflow.airflow.trial_operator import LABEL
 from tuneflow.errors import StorageError
 from tuneflow.rounds import open_round
 from tuneflow.store import Store
@@ -137,6 +139,12 @@ class TestFailures:
 
 
 class TestWaiting:
+    def test_until_something_has_come_of_it_the_label_is_that_of_the_search(self, stages):
+        render = DAG("dag", schedule=None).get_template_env().from_string(LABEL).render
+        operator = stages.trial((1, 0), note="promoted")
+        assert render({"task": operator}) == "trial 1 · promoted"
+        assert render({"task": operator, "label": "trial 1 · loss 0.5"}) == "trial 1 · loss 0.5"
+
     def test_it_waits_for_the_segments_in_the_triggerer(self, stages, opened):
         found = deferral(stages, stages.trial((0, 0), (2, 0)), try_number=3)
         keys = [(order.trial, order.segment, order.attempt) for order in found.trigger.orders]

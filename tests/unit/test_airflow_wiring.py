@@ -11,6 +11,7 @@ from airflow.sdk import DAG, Asset, TaskGroup, task
 from tuneflow.airflow import tune_task_group
 from tuneflow.airflow.dags import current_folder
 from tuneflow.airflow.decorator import tune_task
+from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.errors import SpecError
 from tuneflow.space import Float
 
@@ -102,6 +103,15 @@ class TestOperatorArguments:
         assert {one.task_id: one.trigger_rule for one in changed.tasks} == {
             one.task_id: one.trigger_rule for one in made().tasks
         }
+
+    def test_every_task_is_tried_again_unless_somebody_says_otherwise(self):
+        def retries(dag):
+            return {(one.retries, one.retry_delay) for one in dag.tasks}
+
+        minute = timedelta(minutes=1)
+        assert retries(made()) == {(RETRIES, RETRY_DELAY)}
+        assert retries(made(retries=5)) == {(5, RETRY_DELAY)}
+        assert retries(made(default_args={"retries": 7, "retry_delay": minute})) == {(7, minute)}
 
     def test_a_pool_of_the_whole_dag_limits_the_trials_too(self):
         assert made(default_args={"pool": "gpus"}).get_task(FIRST).fan_out is False

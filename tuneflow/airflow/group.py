@@ -9,6 +9,7 @@ from airflow.sdk import TaskGroup
 
 from tuneflow.airflow.best_output import BestOutput
 from tuneflow.airflow.dags import add_params, current_folder, defaults_of
+from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.airflow.making import check_place, check_task_args, make_template
 from tuneflow.airflow.stage_operators import (
     BestOperator,
@@ -171,9 +172,7 @@ class _Tasks:
         self._study = study
         self._trials_per_task = trials_per_task
         self._task_args = {key: task_args[key] for key in task_args if key != "trigger_rule"}
-        self._trial_args = {**self._task_args, **trial_args}
-        if "trigger_rule" in defaults:
-            self._trial_args.setdefault("trigger_rule", _USUAL)
+        self._trial_args = {**_of_trials(defaults), **self._task_args, **trial_args}
         self._begins = task_args.get("trigger_rule", _USUAL)
         self._fan_out = not _is_limited({**defaults, **self._trial_args})
 
@@ -215,6 +214,16 @@ class _Tasks:
             )
         [search, trial] >> schedule
         return search, trial, schedule
+
+
+def _of_trials(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of the trial tasks, where nobody has said otherwise.
+
+    Older versions of Airflow do not look for them in the signature of an operator that is mapped.
+    """
+    usual = {"retries": RETRIES, "retry_delay": RETRY_DELAY}
+    ours = {key: value for key, value in usual.items() if key not in defaults}
+    return {**ours, "trigger_rule": _USUAL} if "trigger_rule" in defaults else ours
 
 
 def _is_limited(trial_args: Mapping[str, Any]) -> bool:

@@ -14,19 +14,23 @@ from typing import Any
 
 from tuneflow.errors import CorruptError, StudyNotFoundError
 from tuneflow.opened import OpenStudy
-from tuneflow.rounds import open_round
+from tuneflow.outcomes import stored_outcomes
+from tuneflow.rounds import forget_failed, open_round
 from tuneflow.store import AlreadyExists, NotFound, Store
+from tuneflow.trial import TrialState
 
 
 def begin_run(opened: OpenStudy, dag_id: str, run_id: str, *, retry_failed: bool) -> int:
     """Return the round that a DAG run begins at, the same however often it is asked.
 
     A study that was halted goes on; with ``retry_failed``, so does one that has finished with
-    failed trials.
+    failed trials. Failures of the round that is open are forgotten if the user says so, and if
+    there is nothing but failures to go on with.
     """
     path = _path(dag_id, run_id)
     if not opened.store.exists(path):
         first = _first(opened, retry_failed=retry_failed)
+        _forget_failures(opened, all_of_them=retry_failed)
         note = {"dag_id": dag_id, "run_id": run_id, "first_round": first}
         with suppress(AlreadyExists):
             opened.store.create(path, json.dumps(note).encode())
@@ -49,11 +53,21 @@ def first_round(store: Store, dag_id: str, run_id: str) -> int:
 
 def _first(opened: OpenStudy, *, retry_failed: bool) -> int:
     history = opened.history
-    has_failed = any(trial.state == "failed" for trial in history.trials)
+    has_failed = history.counts[TrialState.FAILED] > 0
     again = retry_failed and history.state == "finished" and has_failed
     if history.halted is not None or again:
         return open_round(opened, opened.rounds, retry_failed=again).number
     return max(opened.rounds - 1, 0)
+
+
+def _forget_failures(opened: OpenStudy, *, all_of_them: bool) -> None:
+    keys = [segment.key for segment in opened.history.open_segments()]
+    outcomes = stored_outcomes(opened.store, keys)
+    failed = [outcome.key for outcome in outcomes if outcome.failure is not None]
+    is_hopeless = len(failed) == len(keys) and opened.history.best() is None
+    if all_of_them or is_hopeless:
+        for key in failed:
+            forget_failed(opened, key)
 
 
 def _path(dag_id: str, run_id: str) -> str:

@@ -17,6 +17,7 @@ from tuneflow.airflow.versions import (
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
 from tuneflow.rounds import Round, open_round
+from tuneflow.trial import TrialState
 
 
 class ScheduleOperator(StageOperator):
@@ -62,7 +63,8 @@ class ScheduleOperator(StageOperator):
         is_new = opened.rounds == number + 1
         if is_new:
             _require_results(opened)
-        following = open_round(opened, number + 1)
+        again = self._is_to_retry(opened, context)
+        following = open_round(opened, number + 1, retry_failed=again)
         if opened.history.halted is not None and (is_new or context["ti"].try_number == 1):
             raise AirflowFailException(
                 f"the study {opened.url} was halted: {opened.history.halted}; mend the cause and "
@@ -71,6 +73,14 @@ class ScheduleOperator(StageOperator):
         if opened.history.halted is not None:
             open_round(opened, opened.rounds)
         return following
+
+    def _is_to_retry(self, opened: OpenStudy, context: Any) -> bool:
+        """Whether trials are tried again that had failed when this run began with a round open.
+
+        In a study that had no round open, the first search has seen to them.
+        """
+        is_first = self.stage == 0 and bool(context["params"].get("retry_failed"))
+        return is_first and opened.history.counts[TrialState.FAILED] > 0
 
     def _require_search(self, context: Any) -> None:
         """Fail, or be skipped, as the search of this stage was: trials may fail, it may not.

@@ -12,10 +12,10 @@ from tuneflow.airflow.labels import trial_label, trials_label
 from tuneflow.airflow.launches import entry_of, launch_notes
 from tuneflow.airflow.runs import begin_run
 from tuneflow.airflow.stage_operator import StageOperator
-from tuneflow.airflow.stages import bound
+from tuneflow.airflow.stages import MOST, bound
 from tuneflow.airflow.versions import AirflowFailException, AirflowSkipException, conf
 from tuneflow.executors.placement import Request
-from tuneflow.opened import OpenStudy
+from tuneflow.opened import SPEC_PATH, OpenStudy
 from tuneflow.outcomes import stored_outcomes
 from tuneflow.remote.cluster import Cluster
 from tuneflow.rounds import Round, open_round
@@ -70,20 +70,23 @@ class SearchOperator(StageOperator):
         """Create the study, or open the one that is there."""
         params = context["params"]
         study = self.template.study(self.study_name, context["run_id"], params)
-        self._check_stages(study)
+        self._check_stages(study, context)
         study.searcher.prepare()
         opened = OpenStudy.create(study, self.storage)
         again = bool(params.get("retry_failed"))
         begin_run(opened, context["dag"].dag_id, context["run_id"], retry_failed=again)
         return opened
 
-    def _check_stages(self, study: Study) -> None:
+    def _check_stages(self, study: Study, context: Mapping[str, Any]) -> None:
+        """Refuse to begin what the DAG cannot finish; one that has begun may be nearly done."""
         needed = bound(study)
-        if needed is not None and needed > self.stages:
-            raise AirflowFailException(
-                f"the study needs up to {needed} stages and the DAG has {self.stages}; trigger "
-                f"with fewer trials, or set stages={needed} or a larger round_size in the DAG"
-            )
+        if needed is None or needed <= self.stages or self.store(context).exists(SPEC_PATH):
+            return
+        count = f"up to {needed}" if needed <= MOST else f"more than {MOST}"
+        raise AirflowFailException(
+            f"the study can need {count} stages and the DAG has {self.stages}; trigger with fewer "
+            "trials, or give the DAG a larger round_size or more stages"
+        )
 
     def _fan_out(self, opened: OpenStudy, current: Round, context: Mapping[str, Any]) -> None:
         """Make sure that the cluster can run the segments that have no outcome, and order them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -72,7 +73,7 @@ class SegmentsTrigger(BaseTrigger):
         keys = [order.key for order in self.orders]
         try:
             async with asyncio.timeout(_CANCELLING):
-                async with self._cluster(0) as cluster:
+                async with self._cluster() as cluster:
                     await cluster.cancel(keys)
         except (TuneflowError, TimeoutError) as error:
             self.log.warning("the trials could not be cancelled: %s", error)
@@ -82,7 +83,7 @@ class SegmentsTrigger(BaseTrigger):
         numbers = [str(order.trial) for order in self.orders]
         return f"trial{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
 
-    def _cluster(self, patience: float) -> Any:
+    def _cluster(self, patience: float = 0.0) -> AbstractAsyncContextManager[SharedCluster]:
         return shared_cluster(self.address, Request.parse(self.resources), patience=patience)
 
     async def _watch(self) -> str:
@@ -95,15 +96,22 @@ class SegmentsTrigger(BaseTrigger):
                     where = cluster.dashboard or self.address.address
                     self.log.info("waiting for %s on Dask: %s", self._trials, where)
                     errors = await asyncio.gather(*(self._ended(cluster, o) for o in self.orders))
-                return next(filter(None, errors), "")
+                return self._first(errors)
             except SchedulerLostError as error:
                 self.log.warning("%s; waiting for it", error)
                 patience = _PATIENCE
             except TuneflowError as error:
                 return str(error)
 
+    def _first(self, errors: Sequence[str]) -> str:
+        """Return the first error for the task to end with; the log has the others."""
+        first, *others = list(filter(None, errors)) or [""]
+        for error in others:
+            self.log.error(error)
+        return first
+
     async def _ended(self, cluster: SharedCluster, order: SegmentOrder) -> str:
-        """Have an order carried out; return what went wrong."""
+        """Have an order carried out; return what went wrong, or an empty string."""
         await cluster.listen(order.key, lambda report: self._heard(order, report))
         try:
             answer = await cluster.result(await cluster.submit(order))

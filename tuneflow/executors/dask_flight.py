@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from distributed import Future
+from distributed import CancelledError, Future
 from distributed.scheduler import KilledWorker
 
 from tuneflow.errors import ObjectiveError
@@ -123,4 +123,8 @@ def raised(segment: Segment, error: BaseException | None) -> Outcome:
 
 def is_disconnected(future: Future[Any]) -> bool:
     """Return whether a future was cancelled because the scheduler is out of reach."""
-    return getattr(future.exception(), "reason", "") == "scheduler-connection-lost"
+    try:
+        future.result()
+    except CancelledError as error:
+        return getattr(error, "reason", "") == "scheduler-connection-lost"
+    return False
