@@ -74,13 +74,13 @@ def test_a_number_may_be_a_text_as_it_is_in_a_connection_uri():
 
 @pytest.mark.parametrize("host", [None, "", "  ", ":8786", "tcp://"])
 def test_a_host_that_is_missing_is_named(host):
-    with pytest.raises(SpecError, match="^host: it is empty; set the host"):
+    with pytest.raises(SpecError, match=r"^host: it is empty; set the host"):
         cluster_address(host, 8786, None)
 
 
 @pytest.mark.parametrize("host", ["scheduler:high", "scheduler:99999", "[::1", "a:b:c"])
 def test_a_host_that_is_no_address_is_named(host):
-    with pytest.raises(SpecError, match="^host: it is no address"):
+    with pytest.raises(SpecError, match=r"^host: it is no address"):
         cluster_address(host, None, None)
 
 

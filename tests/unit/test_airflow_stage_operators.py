@@ -295,7 +295,7 @@ class TestSearch:
         assert len(json.dumps(stages.close(0))) < 48_000
 
     def test_a_study_that_needs_more_stages_is_refused_before_it_is_created(self, halving):
-        with pytest.raises(AirflowFailException, match="needs up to 3 stages and the DAG has 2"):
+        with pytest.raises(AirflowFailException, match="can need up to 3 stages and the DAG has 2"):
             halving.execute(halving.search(stages=2))
         assert Store(halving.storage).list() == []
 

@@ -212,7 +212,7 @@ class Cluster:
         if isinstance(order, SegmentOrder):
             return {"resources": self._demands or None}
         # It gives its thread back at once, and so need not wait behind trials.
-        return {"priority": 0}
+        return {"priority": 1}
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
