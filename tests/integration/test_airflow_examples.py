@@ -63,14 +63,6 @@ def test_the_pipeline_hands_its_winner_to_the_task_after_it(dags):
     assert (result.checkpoint() / "network.joblib").exists()
 
 
-def test_each_run_of_the_pipeline_is_a_study_of_its_own(dags):
-    urls = {
-        run(dags["tune_digits_hyperband"], trials=1).returned("tune.best")["study"]
-        for _ in range(2)
-    }
-    assert len(urls) == 2
-
-
 def test_the_event_of_the_operator_leads_to_the_model_that_won(dags):
     tuned = run(dags["tune_digits_asha"], trials=4)
     assert tuned.state == "success"

@@ -20,6 +20,14 @@ from tuneflow.airflow.report_route import nearest
 pytestmark = pytest.mark.integration
 
 
+SETTINGS = {
+    "space": {"rate": {"type": "float", "low": 0.1, "high": 0.9}},
+    "metric": "loss",
+    "mode": "min",
+    "searcher": "random",
+}
+
+
 class Push(BaseOperator):
     """Pushes what the tasks of a study push."""
 
@@ -37,14 +45,11 @@ def study(tmp_path_factory):
     return tuneflow.tune(
         lambda config: config["rate"],
         name="small",
-        space={"rate": {"type": "float", "low": 0.1, "high": 0.9}},
-        metric="loss",
-        mode="min",
-        searcher="random",
+        storage=tmp_path_factory.mktemp("studies"),
         trials=3,
         executor="inline",
         progress=False,
-        storage=tmp_path_factory.mktemp("studies"),
+        **SETTINGS,
     ).url
 
 
@@ -140,8 +145,7 @@ class TestPage:
         assert headers["Cache-Control"] == "private, no-cache"
 
     def test_it_shows_the_study_as_it_is_now(self, api, get, tmp_path):
-        settings = {"space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}, "metric": "loss"}
-        asked = tuneflow.create_study(name="asked", storage=tmp_path, mode="min", trials=2, **settings)
+        asked = tuneflow.create_study(name="asked", storage=tmp_path, trials=2, **SETTINGS)
         run = pushed("grows", {"tune": asked.url})
         assert "no trials yet" in get(run).text
         trial = asked.ask()
@@ -194,14 +198,15 @@ class TestWithout:
         assert "pip install &#39;tuneflow[report]&#39;" in answer.text
 
 
-class TestNearest:
-    PUSHED = {
-        "tune.stage_0.search": "a",
-        "tune.stage_1.search": "a",
-        "other.tune.stage_0.search": "b",
-        "whole": "c",
-    }
+PUSHED = {
+    "tune.stage_0.search": "a",
+    "tune.stage_1.search": "a",
+    "other.tune.stage_0.search": "b",
+    "whole": "c",
+}
 
+
+class TestNearest:
     @pytest.mark.parametrize(
         ("task_id", "urls"),
         [
@@ -216,7 +221,7 @@ class TestNearest:
         ],
     )
     def test_it_is_the_study_of_the_smallest_group_around_a_task(self, task_id, urls):
-        assert list(nearest(self.PUSHED, task_id)) == urls
+        assert list(nearest(PUSHED, task_id)) == urls
 
 
 @pytest.mark.slow

@@ -31,6 +31,10 @@ def test_without_params_a_run_has_the_study_of_the_dag():
     assert study.space == Space({"rate": Float(0.1, 0.9)})
 
 
+def test_its_text_is_the_same_at_each_parse():
+    assert repr(made(lambda config: 0.0)) == repr(made(lambda config: 0.0))
+
+
 def test_params_that_are_none_leave_what_the_dag_says():
     params = dict.fromkeys(("trials", "space", "budget", "existing"))
     assert made().study("digits", RUN, params) == made().study("digits", RUN, {})

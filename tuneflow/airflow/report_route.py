@@ -161,13 +161,12 @@ def _choice(run_id: str, studies: Mapping[str, str]) -> HTMLResponse:
     return _page("This run has several studies:", links=links)
 
 
-async def _refuse(request: Request, error: Exception) -> HTMLResponse:
+async def _refuse(request: Request, error: HTTPException) -> HTMLResponse:
     """Say on a page why there is no report."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    sentence = error.detail if isinstance(error, HTTPException) else "Something went wrong."
-    if status == 401:
+    sentence = str(error.detail)
+    if error.status_code == 401:
         sentence = f"{sentence}: log in to Airflow, and open this page again."
-    return _page(sentence, status)
+    return _page(sentence, error.status_code)
 
 
 def _page(

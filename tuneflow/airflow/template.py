@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeGuard
 
@@ -39,7 +39,9 @@ class StudyTemplate:
     """
 
     spec: Mapping[str, Any]
-    train: Train
+    # Airflow writes a template's text into the serialized DAG. That of a function has an address in
+    # it, and would make each parse a new version of the DAG.
+    train: Train = field(repr=False)
     base: Path
     conn_id: str = "dask_default"
     existing: Existing = "resume"

@@ -81,7 +81,8 @@ def _is_below(folder: Path, path: Path | None) -> bool:
 
 def _path(module: ModuleType | None) -> Path | None:
     """Return where a module lies: its file, or the folder of a package without one."""
-    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    # Some modules make up both, and have None there.
+    places = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
     return next((Path(place).absolute() for place in places if isinstance(place, str)), None)
 
 
