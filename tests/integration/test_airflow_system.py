@@ -130,7 +130,7 @@ class TestKills:
         airflow, dask = airflow_system.airflow, airflow_system.dask
         folder, url = airflow_system.notes("kills"), airflow_system.url("kills")
         airflow_system.ready("kills")
-        hold(folder, 5)
+        hold(folder, 1)
         run_id = airflow.trigger("kills")
 
         def at_step(number):
@@ -141,10 +141,10 @@ class TestKills:
             until(lambda: len(outcomes(url)) == count, SOON, 0.2)
 
         at_step(9)
-        half = {"success": 4, "deferred": 5}
-        until(lambda: Counter(airflow.states("kills", run_id)[TRIAL]) == half, SOON, 1)
+        deferred = {"deferred": 9}
+        until(lambda: Counter(airflow.states("kills", run_id)[TRIAL]) == deferred, SOON, 1)
         airflow.kill("triggerer")
-        hold(folder, 11)
+        hold(folder, 10)
         finished(9)
         airflow.restart("triggerer")
 

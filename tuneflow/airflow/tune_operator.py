@@ -8,12 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import (
-    AirflowException,
-    AirflowFailException,
-    TaskDeferralTimeout,
-    TaskDeferred,
-)
 
 from tuneflow.airflow.best import best_of, emit
 from tuneflow.airflow.dags import add_params, current_folder
@@ -25,6 +19,12 @@ from tuneflow.airflow.links import DaskDashboardLink, ReportLink
 from tuneflow.airflow.making import check_place, make_template
 from tuneflow.airflow.progress import line
 from tuneflow.airflow.template import Existing
+from tuneflow.airflow.versions import (
+    AirflowException,
+    AirflowFailException,
+    TaskDeferralTimeout,
+    TaskDeferred,
+)
 from tuneflow.budget import Budget
 from tuneflow.errors import ClusterError
 from tuneflow.executors.placement import Request
