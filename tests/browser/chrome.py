@@ -89,11 +89,11 @@ class Page:
         while all(event["method"] != "Page.loadEventFired" for event in self.events[begun:]):
             self._read(time.monotonic() + _PATIENCE)
 
-    def wait_for(self, script: str) -> Any:
-        """Return the value of an expression as soon as it is true."""
-        return self.run(
-            "new Promise((done) => { const look = () => { "
-            f"const found = ({script}); found ? done(found) : setTimeout(look, 20); }}; look(); }})"
+    def wait_for(self, script: str) -> None:
+        """Wait until an expression is true."""
+        self.run(
+            "new Promise((done) => { const look = () => "
+            f"({script}) ? done(true) : setTimeout(look, 20); look(); }})"
         )
 
     def screenshot(self, path: Path) -> None:

@@ -195,6 +195,22 @@ class TestEnding:
         event = asyncio.run(scenario())
         assert operator.resume(stages.context, event)[0]["status"] == "completed"
 
+    def test_what_an_earlier_try_has_ordered_ends_even_if_no_triggerer_ever_had_it(self, tmp_path):
+        stages = make(waits(tmp_path), tmp_path)
+        stages.execute(stages.search())
+        until(lambda: count(tmp_path, "begun"))
+        _, trigger = deferred(stages, try_number=2)
+
+        async def scenario():
+            watching = asyncio.create_task(fired(trigger))
+            await once(lambda: count(tmp_path, "ended") == 1 and count(tmp_path, "begun") == 2)
+            assert not is_done(stages)
+            (tmp_path / "go").touch()
+            return await watching
+
+        assert asyncio.run(scenario())["error"] == ""
+        assert is_done(stages)
+
     def test_a_trigger_whose_segment_somebody_cancels_says_so(self, tmp_path):
         stages = make(waits(tmp_path), tmp_path)
         operator, trigger = deferred(stages)

@@ -125,7 +125,8 @@ class TestPlugin:
         assert TuneflowPlugin().external_views == []
 
     @pytest.mark.parametrize(
-        ("version", "answer"), [("3.0.6", False), ("3.1.8", False), ("3.2.0", True), ("4.0", True)]
+        ("version", "answer"),
+        [("3.0.6", False), ("3.1.0", False), ("3.1.1", True), ("3.10.0rc1", True)],
     )
     def test_there_is_none_where_a_browser_could_not_open_it(self, version, answer, monkeypatch):
         monkeypatch.setattr("airflow.__version__", version)

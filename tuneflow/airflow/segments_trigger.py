@@ -14,7 +14,7 @@ from tuneflow.airflow.connection_pool import SharedCluster, shared_cluster
 from tuneflow.errors import TuneflowError
 from tuneflow.executors.placement import Request
 from tuneflow.remote.cluster import ClusterAddress, SchedulerLostError
-from tuneflow.remote.orders import SegmentOrder
+from tuneflow.remote.orders import SegmentOrder, segment_key
 from tuneflow.trial import Report
 
 _PATIENCE = 600.0
@@ -95,6 +95,7 @@ class SegmentsTrigger(BaseTrigger):
                     self._dashboard = cluster.dashboard
                     where = cluster.dashboard or self.address.address
                     self.log.info("waiting for %s on Dask: %s", self._trials, where)
+                    await self._end_earlier(cluster)
                     errors = await asyncio.gather(*(self._ended(cluster, o) for o in self.orders))
                 return self._first(errors)
             except SchedulerLostError as error:
@@ -109,6 +110,20 @@ class SegmentsTrigger(BaseTrigger):
         for error in others:
             self.log.error(error)
         return first
+
+    async def _end_earlier(self, cluster: SharedCluster) -> None:
+        """End what earlier tries of the task have ordered.
+
+        Airflow calls `on_kill` of a trigger only if a triggerer has it: not just after a task was
+        deferred, nor when the triggerer is down.
+        """
+        keys = [
+            segment_key(order.study, order.trial, order.segment, attempt)
+            for order in self.orders
+            for attempt in range(1, order.attempt)
+        ]
+        if keys:
+            await cluster.cancel(keys)
 
     async def _ended(self, cluster: SharedCluster, order: SegmentOrder) -> str:
         """Have an order carried out; return what went wrong, or an empty string."""

@@ -47,6 +47,7 @@ __all__ = [
 
 
 def has_cookie_login() -> bool:
-    """Return whether a browser that is logged in can open what a plugin serves: from 3.2 on."""
-    major, minor = airflow.__version__.split(".")[:2]
-    return (int(major), int(minor)) >= (3, 2)
+    """Return whether a browser that is logged in can open what a plugin serves: from 3.1.1 on."""
+    from packaging.version import Version
+
+    return Version(airflow.__version__) >= Version("3.1.1")
