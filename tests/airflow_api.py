@@ -152,8 +152,8 @@ class AirflowApi:
 
 
 def _text(line):
-    """Return a line of a log with all that Airflow says beside the message."""
+    """Return a line of a log, with the errors that it tells of but without their tracebacks."""
     if isinstance(line, str):
         return line
-    details = [line.get(name) for name in ("error", "error_detail", "exception")]
-    return " ".join([line["event"], *(str(one) for one in details if one)])
+    errors = [f"{one['exc_type']}: {one['exc_value']}" for one in line.get("error_detail") or ()]
+    return "\n".join([line["event"], *errors])

@@ -69,7 +69,6 @@ class TestNeighbours:
         with DAG("d", schedule=None) as dag:
             deploy(group()["config"])
         assert dag.get_task("deploy").upstream_task_ids == {"tune.best"}
-        assert dag.get_task("tune.best").multiple_outputs
 
     def test_groups_follow_one_another(self):
         with DAG("d", schedule=None) as dag:

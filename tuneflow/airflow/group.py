@@ -184,7 +184,6 @@ class _Tasks:
             stage=count,
             outlets=outlets,
             # So that ``best["config"]`` can be handed on.
-            multiple_outputs=True,
             **self._study,
             **self._task_args,
         )
