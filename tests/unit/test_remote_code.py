@@ -29,14 +29,14 @@ from tuneflow.trial import Failure, Outcome, Report
 
 PROJECT = {
     "dag.py": (
-        "import helpers\n"
+        "import parts\n"
         "import plain.low\n"
-        "from helpers import Model\n"
+        "from parts import Model\n"
         "RATE = 0.5\n"
         "def rate():\n    return RATE\n"
-        "def train(config):\n    return Model(rate()).value() + helpers.offset() + plain.low.ZERO\n"
+        "def train(config):\n    return Model(rate()).value() + parts.offset() + plain.low.ZERO\n"
     ),
-    "helpers.py": (
+    "parts.py": (
         "from inner import deep\n"
         "class Model:\n"
         "    def __init__(self, value):\n        self._value = value\n"
@@ -174,7 +174,7 @@ class TestFiles:
 
     def test_where_workers_see_the_folder_modules_beside_it_are_found(self, project):
         (project / "beside.py").write_text(
-            "import helpers\ndef train(config):\n    return helpers.offset()\n"
+            "import parts\ndef train(config):\n    return parts.offset()\n"
         )
         code = Code.of("beside.py:train", project)
         assert code.load().function({}) == 1.0
