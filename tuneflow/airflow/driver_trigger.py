@@ -138,6 +138,8 @@ class DriverTrigger(BaseTrigger):
             await asyncio.gather(telling, return_exceptions=True)
 
     async def _tell(self, follower: Follower) -> None:
+        if follower.history.trials:
+            self.log.info(line(follower.study, follower.history))
         while True:
             await asyncio.sleep(_EVERY)
             try:
