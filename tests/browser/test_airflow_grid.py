@@ -32,13 +32,3 @@ def test_the_grid_shows_the_stages_and_what_came_of_each_trial(pages: RunPages) 
         assert name in text
     labels = re.findall(r"trial \d · rate 0\.\d+ · loss 0\.\d+", text)
     assert len(set(labels)) == 9
-
-
-def test_the_graph_shows_the_stages_one_after_the_other(pages: RunPages) -> None:
-    pages.open_graph()
-    script = "[...document.querySelectorAll('.react-flow__node')].map((n) => n.dataset.id)"
-    pages.page.wait_for(f"({script}).includes('tune.best')")
-    nodes = pages.page.run(script)
-    for stage in range(3):
-        for task in ("search", "trial", "schedule"):
-            assert f"tune.stage_{stage}.{task}" in nodes
