@@ -7,7 +7,6 @@ import json
 from tests.browser.chrome import Page
 
 EXPAND = "document.querySelector('[data-testid=expand-all-button]')"
-GRAPH = "document.querySelector('[aria-label^=\"Show Graph\"]')"
 
 
 class RunPages:
@@ -35,15 +34,6 @@ class RunPages:
         self._divide(left)
         self._expand()
         self.page.wait_for("document.querySelectorAll('table tbody tr').length > 0")
-
-    def open_graph(self, *, left: int = 75) -> None:
-        """Open the graph with all groups expanded."""
-        self.page.visit(self.run, 1440)
-        self._divide(left)
-        self.page.wait_for(GRAPH)
-        self.page.run(f"{GRAPH}.click()")
-        self._expand()
-        self.page.wait_for("document.querySelector('.react-flow__node')")
 
     def text(self) -> str:
         """Return what can be read on the page."""

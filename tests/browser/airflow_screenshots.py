@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/airflow.md anew: ``python -m tests.browser.airflow_screenshots``.
+"""Take the screenshot of docs/airflow.md anew: ``python -m tests.browser.airflow_screenshots``.
 
 It runs dags/tune_digits_hyperband.py in a whole Airflow, which takes some minutes.
 """
@@ -21,7 +21,7 @@ SETTLED = 5.0
 
 
 def main() -> None:
-    """Run the DAG, open its pages, save what is seen."""
+    """Run the DAG, open its page, save what is seen."""
     with tempfile.TemporaryDirectory() as folder, world(ROOT / "dags", Path(folder)) as system:
         run_id = system.complete(DAG, seconds=900)
         profile = Path(folder) / "profile"
@@ -29,8 +29,6 @@ def main() -> None:
             pages = RunPages(page, system.airflow.url, DAG, run_id)
             pages.open_grid("tune.stage_1.trial")
             _save(pages, IMAGES / "airflow-grid.png")
-            pages.open_graph()
-            _save(pages, IMAGES / "airflow-graph.png")
 
 
 def _save(pages: RunPages, path: Path) -> None:
