@@ -255,8 +255,7 @@ def test_a_dag_has_a_decorated_function_once_for_both_would_be_the_same_study():
 
 
 def test_airflow_offers_the_decorator_as_task_tune():
-    if not any("tuneflow" in name for name in ProvidersManager().providers):
-        pytest.skip("the provider is not registered: install the package anew")
+    assert "tuneflow" in ProvidersManager().providers, "install the package anew"
     with DAG("d", schedule=None) as dag:
         task.tune(**GIVEN, stages=1)(train)()
     assert "train.best" in ids(dag)
