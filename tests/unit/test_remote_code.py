@@ -29,14 +29,14 @@ from tuneflow.trial import Failure, Outcome, Report
 
 PROJECT = {
     "dag.py": (
-        "import parts\n"
+        "import pieces\n"
         "import plain.low\n"
-        "from parts import Model\n"
+        "from pieces import Model\n"
         "RATE = 0.5\n"
         "def rate():\n    return RATE\n"
-        "def train(config):\n    return Model(rate()).value() + parts.offset() + plain.low.ZERO\n"
+        "def train(config):\n    return Model(rate()).value() + pieces.offset() + plain.low.ZERO\n"
     ),
-    "parts.py": (
+    "pieces.py": (
         "from inner import deep\n"
         "class Model:\n"
         "    def __init__(self, value):\n        self._value = value\n"
@@ -174,7 +174,7 @@ class TestFiles:
 
     def test_where_workers_see_the_folder_modules_beside_it_are_found(self, project):
         (project / "beside.py").write_text(
-            "import parts\ndef train(config):\n    return parts.offset()\n"
+            "import pieces\ndef train(config):\n    return pieces.offset()\n"
         )
         code = Code.of("beside.py:train", project)
         assert code.load().function({}) == 1.0
