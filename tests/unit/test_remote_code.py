@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from xml.sax import saxutils
 
 import pytest
@@ -121,6 +122,13 @@ class TestFunctions:
         for name in PROJECT:
             (project / name).unlink()
         assert run_elsewhere(code, tmp_path) == 1.5
+
+    @pytest.mark.parametrize("path", [None, object()])
+    def test_modules_that_are_made_up_are_in_nobodys_way(self, project, monkeypatch, path):
+        made_up = ModuleType("made_up")
+        made_up.__path__ = path
+        monkeypatch.setitem(sys.modules, "made_up", made_up)
+        assert Code.of(load_unnamed(project / "dag.py").train, Path()).pickled
 
     def test_a_function_that_a_decorator_hides_travels_all_the_same(self, project, tmp_path):
         module = load_unnamed(project / "dag.py")

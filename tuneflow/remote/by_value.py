@@ -6,7 +6,7 @@ import functools
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -81,8 +81,10 @@ def _is_below(folder: Path, path: Path | None) -> bool:
 
 def _path(module: ModuleType | None) -> Path | None:
     """Return where a module lies: its file, or the folder of a package without one."""
-    # Some modules make up both, and have None there.
-    places = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
+    # Modules that are made up, such as torch.classes, may have anything there.
+    folders = getattr(module, "__path__", None)
+    folders = list(folders) if isinstance(folders, Iterable) else []
+    places = [getattr(module, "__file__", None), *folders]
     return next((Path(place).absolute() for place in places if isinstance(place, str)), None)
 
 
