@@ -10,10 +10,10 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 
 from tests.places import new_url
 from tuneflow.airflow.making import make_template
-from tuneflow.airflow.runs import begin_run
 from tuneflow.airflow.stage_operators import ScheduleOperator, SearchOperator, TrialOperator
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import write_outcome
+from tuneflow.pipeline.runs import begin_run
 from tuneflow.rounds import open_round
 from tuneflow.trial import Failure, Outcome, Report
 

@@ -61,6 +61,7 @@ ABOVE = (
     "study_file",
     "driving",
     "remote",
+    "pipeline",
     "api",
     "airflow",
 )

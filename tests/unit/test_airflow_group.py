@@ -16,8 +16,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from tuneflow.airflow import tune_task_group
 from tuneflow.airflow.decorator import tune_task
 from tuneflow.airflow.stages import SPARE
-from tuneflow.airflow.template import PARAMS
 from tuneflow.errors import SpecError
+from tuneflow.pipeline.template import PARAMS
 from tuneflow.schedulers import Hyperband
 from tuneflow.space import Float
 

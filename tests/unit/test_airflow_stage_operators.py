@@ -14,8 +14,8 @@ from airflow.sdk.exceptions import (
 
 from tests.airflow_operators import Stages, leave
 from tests.places import journal_bytes
-from tuneflow.airflow.runs import begin_run, first_round
 from tuneflow.budget import Budget
+from tuneflow.pipeline.runs import begin_run, first_round
 from tuneflow.rounds import open_round
 from tuneflow.schedulers import PBT, SuccessiveHalving
 from tuneflow.store import Store

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tuneflow.airflow.making import make_template
-from tuneflow.airflow.template import StudyTemplate
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError, TuneflowError
 from tuneflow.opened import OpenStudy
+from tuneflow.pipeline.template import StudyTemplate
 from tuneflow.schedulers import Hyperband
 from tuneflow.searchers.random import Random
 from tuneflow.space import Float, Int, Space

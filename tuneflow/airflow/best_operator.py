@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuneflow.airflow.best import best_of, emit
+from tuneflow.airflow.best import emit
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.stage_operator import StageOperator
 from tuneflow.airflow.versions import AirflowFailException
+from tuneflow.pipeline.best import best_of
 
 
 class BestOperator(StageOperator):

@@ -32,7 +32,7 @@ def defaults_of(group: TaskGroup) -> dict[str, Any]:
 
 
 def add_params() -> None:
-    """Add the params of `tuneflow.airflow.template.PARAMS` to the DAG, but for those it has."""
+    """Add the params of `tuneflow.pipeline.template.PARAMS` to the DAG, but for those it has."""
     dag = DagContext.get_current()
     if dag is None:
         return

@@ -11,9 +11,9 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from tuneflow.airflow.connection_pool import SharedCluster, shared_cluster
-from tuneflow.airflow.progress import Follower, line
 from tuneflow.errors import ClusterError, TuneflowError
 from tuneflow.executors.placement import Request
+from tuneflow.pipeline.progress import Follower, line
 from tuneflow.remote.cluster import ClusterAddress
 from tuneflow.remote.orders import DriverOrder
 from tuneflow.study import halting

@@ -18,10 +18,10 @@ from tuneflow.airflow.stage_operators import (
     TrialOperator,
 )
 from tuneflow.airflow.stages import require_whole, stages_of
-from tuneflow.airflow.template import Existing
 from tuneflow.airflow.trial_operator import LABEL
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
+from tuneflow.pipeline.template import Existing
 from tuneflow.remote.code import Train
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher

@@ -1,4 +1,4 @@
-"""From the arguments of an operator or a task group to a `StudyTemplate`."""
+"""From the arguments of an operator or a task group to a `DagStudy`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from airflow.sdk import BaseOperator
 
-from tuneflow.airflow.template import Existing, StudyTemplate
+from tuneflow.airflow.template import DagStudy
 from tuneflow.errors import ObjectiveError, SpecError, did_you_mean
 from tuneflow.executors.base import check_isolation
 from tuneflow.objective.importing import split_reference
+from tuneflow.pipeline.template import Existing
 from tuneflow.remote.code import Train, reference_of
 from tuneflow.spec import plain_spec
 from tuneflow.store_urls import check_name, normalise
@@ -27,16 +28,16 @@ def make_template(
     isolation: Literal["thread", "process"] = "thread",
     timeout: float | None = None,
     **study: Any,
-) -> StudyTemplate:
+) -> DagStudy:
     """Return a study as a DAG has it, once it is clear that it can be one.
 
     Args:
         train: the objective.
         base: the folder that its file is looked for in.
-        conn_id: see `StudyTemplate`.
-        existing: see `StudyTemplate`.
-        isolation: see `StudyTemplate`.
-        timeout: see `StudyTemplate`.
+        conn_id: see `DagStudy`.
+        existing: see `DagStudy`.
+        isolation: see `DagStudy`.
+        timeout: see `DagStudy`.
         study: arguments of `tuneflow.tune`, from ``space`` to ``resources``.
 
     Raises:
@@ -44,7 +45,7 @@ def make_template(
     """
     check_isolation(isolation, timeout)
     spec = plain_spec(objective=_reference(train), **study)
-    template = StudyTemplate(spec, train, base, conn_id, existing, isolation, timeout)
+    template = DagStudy(spec, train, base, existing, isolation, timeout, conn_id)
     template.check()
     template.name("study", "run", {})
     return template

@@ -7,7 +7,6 @@ from typing import Any
 
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.stage_operator import StageOperator
-from tuneflow.airflow.stage_result import StageResult
 from tuneflow.airflow.versions import (
     AirflowException,
     AirflowFailException,
@@ -15,7 +14,8 @@ from tuneflow.airflow.versions import (
     DownstreamTasksSkipped,
 )
 from tuneflow.opened import OpenStudy
-from tuneflow.outcomes import stored_outcomes
+from tuneflow.pipeline.results import problem_of_round
+from tuneflow.pipeline.stage_result import StageResult
 from tuneflow.rounds import Round, open_round
 from tuneflow.trial import TrialState
 
@@ -62,7 +62,9 @@ class ScheduleOperator(StageOperator):
             raise AirflowFailException(f"this stage is not open; clear {self._search}")
         is_new = opened.rounds == number + 1
         if is_new:
-            _require_results(opened)
+            problem = problem_of_round(opened)
+            if problem is not None:
+                raise AirflowException(f"{problem}; see their logs, mend the cause and clear them")
         again = self._is_to_retry(opened, context)
         following = open_round(opened, number + 1, retry_failed=again)
         if opened.history.halted is not None and (is_new or context["ti"].try_number == 1):
@@ -105,24 +107,3 @@ def _state(context: Any, task_id: str) -> str | None:
         dag_id=context["dag"].dag_id, task_ids=[task_id], run_ids=[run_id]
     )
     return states.get(run_id, {}).get(task_id)
-
-
-def _require_results(opened: OpenStudy) -> None:
-    """Raise AirflowException unless there is something in the round to go on with.
-
-    Taking the outcomes in is for good, so it must not be done because a cluster was away.
-    """
-    keys = [segment.key for segment in opened.history.open_segments()]
-    outcomes = stored_outcomes(opened.store, keys)
-    if keys and not outcomes:
-        raise AirflowException(
-            f"none of the {len(keys)} trials of this stage has an outcome; see their logs, mend "
-            "the cause and clear them"
-        )
-    failed = [outcome for outcome in outcomes if outcome.failure is not None]
-    if failed and len(failed) == len(keys) and opened.history.best() is None:
-        first = failed[0]
-        raise AirflowException(
-            f"all {len(keys)} trials of this stage failed, trial {first.trial} with "
-            f"{first.failure}; mend the cause and clear them"
-        )

@@ -8,15 +8,15 @@ from typing import Any
 
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
-from tuneflow.airflow.labels import trial_label, trials_label
-from tuneflow.airflow.launches import entry_of, launch_notes
-from tuneflow.airflow.runs import begin_run
 from tuneflow.airflow.stage_operator import StageOperator
 from tuneflow.airflow.stages import MOST, bound
 from tuneflow.airflow.versions import AirflowFailException, AirflowSkipException, conf
 from tuneflow.executors.placement import Request
 from tuneflow.opened import SPEC_PATH, OpenStudy
 from tuneflow.outcomes import stored_outcomes
+from tuneflow.pipeline.labels import trial_label, trials_label
+from tuneflow.pipeline.launches import entry_of, launch_notes
+from tuneflow.pipeline.runs import begin_run
 from tuneflow.remote.cluster import Cluster
 from tuneflow.rounds import Round, open_round
 from tuneflow.study import Study

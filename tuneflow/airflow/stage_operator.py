@@ -10,9 +10,9 @@ from airflow.sdk import BaseOperator
 
 from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.airflow.links import DaskDashboardLink, ReportLink
-from tuneflow.airflow.runs import first_round
-from tuneflow.airflow.template import StudyTemplate
+from tuneflow.airflow.template import DagStudy
 from tuneflow.opened import OpenStudy
+from tuneflow.pipeline.runs import first_round
 from tuneflow.remote.orders import SegmentOrder
 from tuneflow.store import Store
 
@@ -37,7 +37,7 @@ class StageOperator(BaseOperator):
     def __init__(
         self,
         *,
-        template: StudyTemplate,
+        template: DagStudy,
         study_name: str,
         storage: str,
         stage: int,

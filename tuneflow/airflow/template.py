@@ -1,112 +1,18 @@
-"""A study as a DAG has it, and what becomes of it in one of the DAG's runs."""
+"""A study as a DAG has it."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeGuard
+from dataclasses import dataclass
 
-from tuneflow.errors import SpecError
-from tuneflow.remote.code import Code, Train
-from tuneflow.spec import study_from_json
-from tuneflow.study import Study
-
-Existing: TypeAlias = Literal["resume", "new"]
-
-PARAMS = ("trials", "space", "budget", "existing", "retry_failed")
-"""The DAG params that a user can set when triggering a run; None leaves the DAG's own."""
-
-_LONGEST = 60
-"""Characters of a run's id in the name of a study; a file's name may have 255 in all."""
+from tuneflow.pipeline.template import StudyTemplate
 
 
 @dataclass(frozen=True)
-class StudyTemplate:
+class DagStudy(StudyTemplate):
     """A study whose name and storage are known when a DAG runs.
 
     Attributes:
-        spec: the keys of `tuneflow.study.Study` as plain data, without ``name``.
-        train: the objective, as it was given.
-        base: the folder of the DAG's file, where ``file.py:function`` starts.
         conn_id: the Airflow connection of the Dask cluster.
-        existing: what a new run does with a study of the same name: "resume" goes on with it,
-            "new" makes one of its own for each run.
-        isolation: "thread" runs a trial in its worker, "process" in a process of its own.
-        timeout: the most seconds that a segment may take, or None.
     """
 
-    spec: Mapping[str, Any]
-    # Airflow writes a template's text into the serialized DAG. That of a function has an address in
-    # it, and would make each parse a new version of the DAG.
-    train: Train = field(repr=False)
-    base: Path
     conn_id: str = "dask_default"
-    existing: Existing = "resume"
-    isolation: Literal["thread", "process"] = "thread"
-    timeout: float | None = None
-
-    def check(self) -> Study:
-        """Return the study as it is without params. Raises SpecError, when the DAG is parsed."""
-        return study_from_json({**self.spec, "name": "study"})
-
-    def code(self) -> Code:
-        """Return the objective on its way to the workers; see `Code.of`."""
-        return Code.of(self.train, self.base)
-
-    def study(self, name: str, run_id: str, params: Mapping[str, Any]) -> Study:
-        """Return the study of one run of the DAG.
-
-        Args:
-            name: the rendered name.
-            run_id: of the DAG run.
-            params: of the DAG run; see `PARAMS`.
-
-        Raises:
-            SpecError: a param cannot work.
-        """
-        spec = {**self.spec, "name": self.name(name, run_id, params)}
-        if params.get("trials") is not None:
-            spec["trials"] = params["trials"]
-        if params.get("space") is not None:
-            spec["space"] = _merged(spec["space"], _mapping("space", params["space"]))
-        if params.get("budget") is not None:
-            spec["budget"] = {**(spec.get("budget") or {}), **_mapping("budget", params["budget"])}
-        return study_from_json(spec)
-
-    def name(self, name: str, run_id: str, params: Mapping[str, Any]) -> str:
-        """Return the study's name in one run; a function of the arguments, so the same again."""
-        existing = params.get("existing") or self.existing
-        if existing not in ("resume", "new"):
-            raise SpecError("existing", f"{existing!r} is neither 'resume' nor 'new'")
-        return name if existing == "resume" else f"{name}-{slug(run_id)}"
-
-
-def slug(run_id: str) -> str:
-    """Return a DAG run's id as a part of a name in storage: readable, short, and no other's."""
-    text = re.sub(r"[^A-Za-z0-9]+", "-", run_id).strip("-")[:_LONGEST]
-    if text == run_id:
-        return text
-    digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
-    return f"{text}-{digest}" if text else digest
-
-
-def _mapping(key: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SpecError(key, f"{value!r} is not a mapping of names to values")
-    return value
-
-
-def _merged(space: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search space with some parameters replaced or added, those of groups too."""
-    merged = dict(space)
-    for name, node in changes.items():
-        known = space.get(name)
-        merged[name] = _merged(known, node) if _is_group(known) and _is_group(node) else node
-    return merged
-
-
-def _is_group(node: Any) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(node, Mapping) and not isinstance(node.get("type"), str)

@@ -7,7 +7,6 @@ from typing import Any
 
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
-from tuneflow.airflow.labels import finished_label
 from tuneflow.airflow.segments_trigger import SegmentsTrigger
 from tuneflow.airflow.stage_operator import StageOperator
 from tuneflow.airflow.versions import (
@@ -20,6 +19,7 @@ from tuneflow.errors import TuneflowError
 from tuneflow.executors.placement import Request
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
+from tuneflow.pipeline.labels import finished_label
 from tuneflow.remote.cluster import Cluster
 from tuneflow.remote.orders import Answer, segment_key
 from tuneflow.rounds import forget_failed

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from airflow.sdk import BaseOperator
 
-from tuneflow.airflow.best import best_of, emit
+from tuneflow.airflow.best import emit
 from tuneflow.airflow.dags import add_params, current_folder
 from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.airflow.driver_trigger import DriverTrigger
@@ -17,8 +17,6 @@ from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
 from tuneflow.airflow.links import DaskDashboardLink, ReportLink
 from tuneflow.airflow.making import check_place, make_template
-from tuneflow.airflow.progress import line
-from tuneflow.airflow.template import Existing
 from tuneflow.airflow.versions import (
     AirflowException,
     AirflowFailException,
@@ -30,6 +28,9 @@ from tuneflow.errors import ClusterError
 from tuneflow.executors.placement import Request
 from tuneflow.last_place import LastPlace
 from tuneflow.opened import OpenStudy
+from tuneflow.pipeline.best import best_of
+from tuneflow.pipeline.progress import line
+from tuneflow.pipeline.template import Existing
 from tuneflow.remote.cluster import Cluster, ClusterAddress
 from tuneflow.remote.code import Train
 from tuneflow.remote.orders import DriverOrder, driver_key

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Self
 
-from tuneflow.airflow.labels import parameters
-from tuneflow.airflow.launches import entry_of, launch_notes
 from tuneflow.events import Closed, Elapsed, Fact, Launched, Opened, Reported, Stopped
 from tuneflow.history import History
 from tuneflow.opened import OpenStudy
+from tuneflow.pipeline.labels import parameters
+from tuneflow.pipeline.launches import entry_of, launch_notes
 from tuneflow.study import Study
 from tuneflow.trial import Trial
 

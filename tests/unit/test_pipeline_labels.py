@@ -7,7 +7,7 @@ import math
 import pytest
 from airflow.sdk.definitions._internal.templater import SandboxedEnvironment
 
-from tuneflow.airflow.labels import finished_label, parameters, trial_label, trials_label
+from tuneflow.pipeline.labels import finished_label, parameters, trial_label, trials_label
 
 COLUMN = 250
 """Characters that Airflow's database keeps of a label."""

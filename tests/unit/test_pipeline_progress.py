@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tuneflow.airflow.progress import line
+from tuneflow.pipeline.progress import line
 from tuneflow.spec import study_from_json
 from tuneflow.study import decide, record_outcome
 from tuneflow.trial import Failure, Outcome, Report

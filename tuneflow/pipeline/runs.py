@@ -1,8 +1,8 @@
-"""Which round of a study the first stage of a DAG run stands for.
+"""Which round of a study a pipeline's run begins at.
 
-A DAG has as many stages as a study can need rounds. A run that goes on with a study begins at the
-round that is open, so that the stages are enough for what is left. It has to begin there again
-when its tasks are repeated, so that is written down once.
+A run that goes on with a study begins at the round that is open. It has to begin there again when
+its tasks are repeated, so that is written down once: a DAG has as many stages as a study can need
+rounds, and they have to be enough for what is left.
 """
 
 from __future__ import annotations
@@ -20,26 +20,40 @@ from tuneflow.store import AlreadyExists, NotFound, Store
 from tuneflow.trial import TrialState
 
 
-def begin_run(opened: OpenStudy, dag_id: str, run_id: str, *, retry_failed: bool) -> int:
-    """Return the round that a DAG run begins at, the same however often it is asked.
+def begin_run(
+    opened: OpenStudy,
+    pipeline: str,
+    run_id: str,
+    *,
+    retry_failed: bool,
+    orchestrator: str = "airflow",
+) -> int:
+    """Return the round that a run begins at, the same however often it is asked.
 
     A study that was halted goes on; with ``retry_failed``, so does one that has finished with
     failed trials. Failures of the round that is open are forgotten if the user says so, and if
     there is nothing but failures to go on with.
+
+    Args:
+        opened: the study.
+        pipeline: the id of the DAG, or of the flow's deployment.
+        run_id: of the run.
+        retry_failed: see above.
+        orchestrator: whose ids these are.
     """
-    path = _path(dag_id, run_id)
+    path = _path(orchestrator, pipeline, run_id)
     if not opened.store.exists(path):
         first = _first(opened, retry_failed=retry_failed)
         _forget_failures(opened, all_of_them=retry_failed)
-        note = {"dag_id": dag_id, "run_id": run_id, "first_round": first}
+        note = {"pipeline": pipeline, "run_id": run_id, "first_round": first}
         with suppress(AlreadyExists):
             opened.store.create(path, json.dumps(note).encode())
-    return first_round(opened.store, dag_id, run_id)
+    return first_round(opened.store, pipeline, run_id, orchestrator)
 
 
-def first_round(store: Store, dag_id: str, run_id: str) -> int:
-    """Return the round that a DAG run has begun at. Raises StudyNotFoundError if it has not."""
-    path = _path(dag_id, run_id)
+def first_round(store: Store, pipeline: str, run_id: str, orchestrator: str = "airflow") -> int:
+    """Return the round that a run has begun at. Raises StudyNotFoundError if it has not."""
+    path = _path(orchestrator, pipeline, run_id)
     try:
         note: dict[str, Any] = json.loads(store.get(path))
         return int(note["first_round"])
@@ -70,6 +84,6 @@ def _forget_failures(opened: OpenStudy, *, all_of_them: bool) -> None:
             forget_failed(opened, key)
 
 
-def _path(dag_id: str, run_id: str) -> str:
-    digest = hashlib.sha256(f"{dag_id}\n{run_id}".encode()).hexdigest()
-    return f"runs/airflow-{digest[:32]}.json"
+def _path(orchestrator: str, pipeline: str, run_id: str) -> str:
+    digest = hashlib.sha256(f"{pipeline}\n{run_id}".encode()).hexdigest()
+    return f"runs/{orchestrator}-{digest[:32]}.json"

@@ -1,0 +1,25 @@
+"""Whether what the trials of a round came to is something to go on with."""
+
+from __future__ import annotations
+
+from tuneflow.opened import OpenStudy
+from tuneflow.outcomes import stored_outcomes
+
+
+def problem_of_round(opened: OpenStudy) -> str | None:
+    """Return why the open round must not be closed yet, or None.
+
+    Taking the outcomes in is for good: trials that have none count as lost from then on. So it
+    must not be done because a cluster was away, or because of a mistake that all trials share.
+    """
+    keys = [segment.key for segment in opened.history.open_segments()]
+    outcomes = stored_outcomes(opened.store, keys)
+    if keys and not outcomes:
+        return f"none of the {len(keys)} trials of this stage has an outcome"
+    failed = [outcome for outcome in outcomes if outcome.failure is not None]
+    if failed and len(failed) == len(keys) and opened.history.best() is None:
+        first = failed[0]
+        return (
+            f"all {len(keys)} trials of this stage failed, trial {first.trial} with {first.failure}"
+        )
+    return None
