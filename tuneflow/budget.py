@@ -34,6 +34,8 @@ class Budget:
     Args:
         wall_clock: seconds of driving the study, resumes included. When they are over, running
             trials are told to stop at their next report.
+        trial_time: seconds that trials take, added up over all of them: what machines are paid
+            for. When they are over, running trials are told to stop at their next report.
         total_resource: resource units over all trials. No segment is launched that could
             exceed it; one without an end is stopped when the sum is reached. A level that a
             trial repeats, because it had no checkpoint to go on from, counts once.
@@ -50,6 +52,7 @@ class Budget:
     """
 
     wall_clock: float | None = None
+    trial_time: float | None = None
     total_resource: float | None = None
     target: float | None = None
     plateau: Plateau | None = None
@@ -59,7 +62,7 @@ class Budget:
     fail_fast: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("wall_clock", "total_resource"):
+        for name in ("wall_clock", "trial_time", "total_resource"):
             value = getattr(self, name)
             if value is not None and not (_is_finite(value) and value > 0):
                 raise SpecError(f"budget.{name}", f"{value!r} is not a positive number")
@@ -72,12 +75,19 @@ class Budget:
     @property
     def ends(self) -> bool:
         """Whether some limit here is sure to end a study whose trials never end by themselves."""
-        return self.wall_clock is not None or self.total_resource is not None
+        return self.is_timed or self.total_resource is not None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it matters how long trials take."""
+        return self.wall_clock is not None or self.trial_time is not None
 
     def ending(self, history: History) -> str | None:
         """Return why the study is over, or None."""
         if self.wall_clock is not None and history.elapsed >= self.wall_clock:
             return f"the wall-clock budget of {self.wall_clock:g} s is used up"
+        if self.trial_time is not None and history.trial_time >= self.trial_time:
+            return f"the trial time of {self.trial_time:g} s is used up"
         if self.total_resource is not None and history.spent >= self.total_resource:
             return f"the total resource of {self.total_resource:g} is used up"
         target = self.target

@@ -111,9 +111,15 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Elapsed:
-    """So much time had been spent on the study; said only under a wall-clock budget."""
+    """So much time had been spent on the study; said only under a budget of time.
+
+    Attributes:
+        seconds: of driving it.
+        trial_time: seconds that its trials took, added up; said only where they are limited.
+    """
 
     seconds: float
+    trial_time: float = 0.0
 
 
 Fact: TypeAlias = (

@@ -51,7 +51,8 @@ class History:
         finished: why nothing more will be launched, or None.
         halted: why nothing is launched until a driver opens the study again, or None.
         epoch: number of the newest driver; 0 before the first.
-        elapsed: seconds spent so far, known only under a wall-clock budget.
+        elapsed: seconds spent so far, known only under a budget of time.
+        trial_time: seconds that trials took so far, added up, known only where they are limited.
         spent: resource units reported so far, over all trials.
         failed_since_opened: trials that failed for good since the study was last opened.
     """
@@ -73,6 +74,7 @@ class History:
         self.halted: str | None = None
         self.epoch = 0
         self.elapsed = 0.0
+        self.trial_time = 0.0
         self.spent: Resource = 0
         self.failed_since_opened = 0
         self.closings = 0
@@ -272,7 +274,7 @@ class History:
         self.halted = fact.reason
 
     def _elapsed(self, fact: Elapsed) -> None:
-        self.elapsed = fact.seconds
+        self.elapsed, self.trial_time = fact.seconds, fact.trial_time
 
     def _paused(self, number: int) -> Trial:
         trial = self.trials[number]

@@ -156,8 +156,10 @@ def _take_in(opened: OpenStudy) -> None:
     outcomes = _outcomes(opened, segments)
     for outcome in outcomes:
         record_outcome(opened.study, opened.history, outcome)
-    if outcomes and opened.study.budget.wall_clock is not None:
-        opened.history.append(Elapsed(_elapsed(opened.history, outcomes)))
+    budget = opened.study.budget
+    if outcomes and budget.is_timed:
+        worked = _trial_time(opened.history, outcomes) if budget.trial_time is not None else 0.0
+        opened.history.append(Elapsed(_elapsed(opened.history, outcomes), worked))
 
 
 def _outcomes(opened: OpenStudy, segments: list[Segment]) -> list[Outcome]:
@@ -178,6 +180,11 @@ def _elapsed(history: History, outcomes: list[Outcome]) -> float:
         return history.elapsed
     began = min(outcome.started for outcome in timed)
     return round(history.elapsed + max(outcome.ended for outcome in timed) - began, 3)
+
+
+def _trial_time(history: History, outcomes: list[Outcome]) -> float:
+    """Return the seconds that trials took, those of these outcomes included."""
+    return round(history.trial_time + sum(o.ended - o.started for o in outcomes), 3)
 
 
 def _round(opened: OpenStudy, number: int) -> Round:

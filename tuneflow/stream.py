@@ -62,6 +62,7 @@ class _Driver:
         self._observe = observe
         self._interrupts = interrupts
         self._began = executor.now() - opened.history.elapsed
+        self._worked = opened.history.trial_time
 
     def run(self, retry_failed: bool) -> None:
         """Take the study over and turn until it is over."""
@@ -78,9 +79,7 @@ class _Driver:
                 self._executor.cancel(*segment.key)
         try:
             while not self._is_over():
-                with self._interrupts.allowed():
-                    messages = self._executor.wait(self._patience())
-                self._turn(messages)
+                self._turn(self._wait())
         except KeyboardInterrupt:
             self._halt()
             raise
@@ -109,13 +108,15 @@ class _Driver:
 
     def _note_time(self, *, is_news: bool) -> None:
         """Append the seconds spent when there is something to say them with, or they are over."""
-        wall_clock = self._study.budget.wall_clock
-        if wall_clock is None:
+        budget = self._study.budget
+        if not budget.is_timed:
             return
-        # Rounded up, so that a wait until the end of the budget ends it.
-        elapsed = math.ceil((self._executor.now() - self._began) * 1000) / 1000
-        if is_news or elapsed >= wall_clock:
-            self._history.append(Elapsed(elapsed))
+        now = self._executor.now()
+        elapsed = _rounded_up(now - self._began)
+        worked = 0.0 if budget.trial_time is None else _rounded_up(self._worked)
+        is_over = elapsed >= (budget.wall_clock or math.inf)
+        if is_news or is_over or worked >= (budget.trial_time or math.inf):
+            self._history.append(Elapsed(elapsed, worked))
 
     def _record(self, message: Message) -> None:
         if isinstance(message, Ended):
@@ -132,15 +133,31 @@ class _Driver:
                 trial = self._history.trials[fact.trial]
                 self._executor.cancel(trial.number, trial.segment)
 
+    def _wait(self) -> Sequence[Message]:
+        """Wait for messages, and count how long trials were running meanwhile."""
+        running, began = len(self._history.running), self._executor.now()
+        with self._interrupts.allowed():
+            messages = self._executor.wait(self._patience())
+        self._worked += running * (self._executor.now() - began)
+        return messages
+
     def _patience(self) -> float | None:
-        """Return how many seconds to wait at most: until the wall-clock budget is over."""
-        wall_clock = self._study.budget.wall_clock
-        if wall_clock is None or self._history.finished is not None:
+        """Return how many seconds to wait at most: until a budget of time is over."""
+        budget, running = self._study.budget, len(self._history.running)
+        if not budget.is_timed or self._history.finished is not None:
             return None
-        return max(wall_clock - (self._executor.now() - self._began), 0.0)
+        driving = (budget.wall_clock or math.inf) - (self._executor.now() - self._began)
+        trials = ((budget.trial_time or math.inf) - self._worked) / max(running, 1)
+        least = min(driving, trials)
+        return None if least == math.inf else max(least, 0.0)
 
     def _halt(self) -> None:
         """Leave a study that says it was interrupted; its open segments stay open."""
         if not self._is_over():
             self._history.append(Halted("interrupted"))
             self._opened.commit([self._history.facts[-1]])
+
+
+def _rounded_up(seconds: float) -> float:
+    """Return seconds to the millisecond, so that a wait until the end of a budget ends it."""
+    return math.ceil(seconds * 1000) / 1000

@@ -85,7 +85,7 @@ class Study:
         raise SpecError(
             "trials",
             "nothing says when this study ends",
-            "give a number of trials, or a budget of wall_clock or total_resource",
+            "give a number of trials, or a budget of wall_clock, trial_time or total_resource",
         )
 
     @cached_property

@@ -80,7 +80,7 @@ def test_a_budget_that_might_end_a_study_early_gives_it_no_fewer_stages(budget):
     assert bound(study(scheduler, 9, budget=budget)) == 3
 
 
-@pytest.mark.parametrize("limit", ["wall_clock", "total_resource"])
+@pytest.mark.parametrize("limit", ["wall_clock", "trial_time", "total_resource"])
 def test_a_study_that_only_its_budget_ends_needs_a_number_from_the_user(limit):
     endless = study(FIFO(max_resource=3), None, 4, budget=Budget(**{limit: 60}))
     assert bound(endless) is None

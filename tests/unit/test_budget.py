@@ -74,6 +74,15 @@ def test_the_wall_clock_stops_what_runs():
     assert [type(fact) for fact in machine.decide()] == [Stopped, Finished]
 
 
+def test_the_trial_time_stops_what_runs():
+    machine = Machine(FIFO(), slots=1, budget=Budget(trial_time=60))
+    machine.decide()
+    machine.history.append(Elapsed(1000, 59.999))
+    assert machine.decide() == []
+    machine.history.append(Elapsed(1000, 60))
+    assert [type(fact) for fact in machine.decide()] == [Stopped, Finished]
+
+
 @pytest.mark.parametrize(
     ("mode", "value", "is_over"),
     [

@@ -62,7 +62,7 @@ FACTS = st.one_of(
     st.builds(Finished, _TEXTS),
     st.builds(Halted, _TEXTS),
     st.builds(Opened, _NUMBERS, st.booleans()),
-    st.builds(Elapsed, st.floats(0, 1e9)),
+    st.builds(Elapsed, st.floats(0, 1e9), st.floats(0, 1e9)),
 )
 
 

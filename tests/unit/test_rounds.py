@@ -130,6 +130,16 @@ def test_a_missing_outcome_takes_no_time():
     assert opened.history.state == "running"
 
 
+def test_the_time_of_the_trials_of_a_round_is_added_up():
+    budget = Budget(trial_time=100)
+    opened = open_study(
+        study_in_rounds(FIFO(max_resource=1), trials=3, budget=budget), Store(new_url())
+    )
+    finish(opened, 0)
+    rounds.open_round(opened, 1)
+    assert [f for f in opened.history.facts if isinstance(f, Elapsed)] == [Elapsed(60, 180)]
+
+
 def test_a_round_of_some_size_holds_no_more():
     study = make_study(FIFO(max_resource=1), trials=7, round_size=3)
     opened = driven(study)

@@ -241,6 +241,29 @@ def test_the_wall_clock_ends_a_study_at_the_next_report(wall_clock):
     assert open_study(study, opened.store).history.facts == history.facts
 
 
+@pytest.mark.parametrize("trial_time", [5, 6.0004])
+def test_the_time_of_all_trials_together_is_limited(trial_time):
+    study = make_study(FIFO(max_resource=1000), budget=Budget(trial_time=trial_time))
+    history = driven(study, workers=2).history
+    assert history.finished == f"the trial time of {trial_time:g} s is used up"
+    assert trial_time <= history.trial_time <= trial_time + 2
+    assert history.elapsed == pytest.approx(history.trial_time / 2, abs=0.01)
+    assert history.spent <= trial_time + 2
+
+
+def test_the_time_of_trials_goes_on_where_the_last_driver_left_it():
+    study = make_study(FIFO(max_resource=10), budget=Budget(trial_time=20), trials=5)
+    store = Store(new_url())
+    executor = simulated(kind=InterruptedAt, workers=1)
+    executor.wait_count = 15
+    with pytest.raises(KeyboardInterrupt):
+        stream.drive(open_study(study, store), executor)
+    opened = open_study(study, store)
+    assert opened.history.trial_time == 15
+    stream.drive(opened, simulated(workers=1))
+    assert opened.history.finished == "the trial time of 20 s is used up"
+
+
 def test_time_goes_on_where_the_last_driver_left_it():
     study = make_study(FIFO(max_resource=10), budget=Budget(wall_clock=20), trials=5)
     store = Store(new_url())

@@ -155,6 +155,8 @@ def share_done(study: Study, history: History) -> float | None:
     budget, shares = study.budget, []
     if budget.wall_clock is not None:
         shares.append(history.elapsed / budget.wall_clock)
+    if budget.trial_time is not None:
+        shares.append(history.trial_time / budget.trial_time)
     if budget.total_resource is not None:
         shares.append(history.spent / budget.total_resource)
     limit = trial_limit(study)
