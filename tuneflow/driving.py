@@ -47,7 +47,7 @@ def run(
     Raises TrialsFailedError like `tune`.
     """
     with ExitStack() as stack:
-        view = stack.enter_context(_live_view(opened)) if progress else None
+        view = stack.enter_context(live_view(opened)) if progress else None
         drive(
             opened,
             objective,
@@ -178,7 +178,8 @@ def job_of(opened: OpenStudy) -> Job:
     return replace(job, warm=0.0) if Request.parse(resources).gpu else job
 
 
-def _live_view(opened: OpenStudy) -> Any:
+def live_view(opened: OpenStudy) -> Any:
+    """Return a context manager that shows a study in the terminal, and gives the observer."""
     from tuneflow.views.terminal import LiveView
 
     return LiveView(opened.study, opened.url)

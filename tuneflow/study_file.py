@@ -1,14 +1,14 @@
-"""Study files: YAML with the keys of a study, and three that say where it runs.
+"""Study files: YAML with the keys of a study, three that say where it runs, and ``retune``.
 
 ``storage``, ``executor`` and ``trackers`` are no part of what a study is: the same study may be
-gone on with elsewhere.
+gone on with elsewhere. Nor is ``retune``, which says how it is tuned again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tuneflow.spec import STUDY_KEYS, check_keys, study_from_json
 from tuneflow.study import Study
 from tuneflow.trackers.attached import described
 
-PLACE_KEYS = ("storage", "executor", "trackers")
+PLACE_KEYS = ("storage", "executor", "trackers", "retune")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class StudyFile:
         executor: where its trials run, as `tuneflow.plugins.make` takes it. Default "inline".
         trackers: what follows it, likewise. Default none.
         folder: the folder of the file, where the relative paths in it start.
+        retune: how it is tuned again; the options of `tuneflow.retune.plan.Plan`.
     """
 
     study: Study
@@ -40,6 +41,7 @@ class StudyFile:
     executor: Mapping[str, Any]
     trackers: tuple[Mapping[str, Any], ...]
     folder: Path
+    retune: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_study_file(
@@ -65,7 +67,10 @@ def load_study_file(
     study = study_from_json({key: data[key] for key in STUDY_KEYS if key in data})
     storage = _storage(data.get("storage"), folder)
     trackers = described(data.get("trackers") or ())
-    return StudyFile(study, storage, executor_of(data), trackers, folder)
+    again = data.get("retune") or {}
+    if not isinstance(again, Mapping):
+        raise SpecError("retune", f"{again!r} is not a mapping of options", "write seeds: 5, …")
+    return StudyFile(study, storage, executor_of(data), trackers, folder, again)
 
 
 def choose_executor(data: dict[str, Any], name: str | None) -> None:

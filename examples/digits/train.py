@@ -22,7 +22,7 @@ def train(config: dict[str, Any]) -> None:
     """Train for up to 81 epochs and report the validation accuracy after each."""
     images, labels = load_digits(return_X_y=True)
     x_train, x_valid, y_train, y_valid = train_test_split(
-        images / 16.0, labels, test_size=0.25, random_state=0, stratify=labels
+        images / 16.0, labels, test_size=0.25, random_state=config.get("seed", 0), stratify=labels
     )
     model = MLPClassifier(
         hidden_layer_sizes=(config["width"],) * config["depth"],
@@ -30,7 +30,7 @@ def train(config: dict[str, Any]) -> None:
         alpha=config["alpha"],
         batch_size=config["batch_size"],
         learning_rate_init=config["learning_rate"],
-        random_state=0,
+        random_state=config.get("seed", 0),
     )
     epoch = 0
     saved = tuneflow.checkpoint()

@@ -1,0 +1,1 @@
+"""Scheduled retuning: warm starts, and a champion that only a better challenger replaces."""
