@@ -305,6 +305,30 @@ class TestSteps:
         with pytest.raises(StudyConflictError):
             fail(older, "too late")
 
+    def test_a_run_that_was_overtaken_does_not_overtake_in_turn(self, line):
+        begin(line, self.plan(), run="second")
+        begin(line, self.plan(), run="third")
+        with pytest.raises(StudyConflictError, match="was overtaken by retune 3 .run third."):
+            begin(line, self.plan(), run="second")
+        assert Line.open(line).log.newest_retune == 3
+
+    def test_a_run_that_has_its_verdict_may_begin_another(self, line):
+        assert begin(line, self.plan(), run="first").number == 2
+
+    def test_a_champion_that_no_longer_trains_gives_way_where_that_is_wanted(self, storage, line):
+        bad = Line.open(line).log.champion.config["x"]
+
+        def train(config):
+            if config["x"] == bad:
+                raise RuntimeError("it does not fit the data of today")
+            return (config["x"] - 0.3) ** 2
+
+        options = {"scheduler": FIFO(), "trials": 12}
+        kept = retuned(train, storage, "second", **options)
+        assert not kept.promoted
+        assert "it stays unless replace_unmeasured is set" in kept.reason
+        assert retuned(train, storage, "third", replace_unmeasured=True, **options).promoted
+
     def test_one_that_has_failed_can_be_gone_on_with(self, line):
         under_way = begin(line, self.plan(), run="second")
         fail(under_way, "the cluster was away")

@@ -7,6 +7,8 @@ import itertools
 import json
 import math
 import random
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -154,7 +156,7 @@ class TestMissingValues:
         kept = compare([NAN] * 3, [0.9] * 3, mode="max")
         assert not kept.is_better
         assert "no usable value with any of 3 seeds" in kept.reason
-        assert "it stays, as replace_unmeasured is off" in kept.reason
+        assert "nothing to compare with; it stays unless" in kept.reason
         replaced = compare([NAN] * 3, [0.9] * 3, mode="max", replace_unmeasured=True)
         assert replaced.is_better
         assert replaced.p_value is None
@@ -343,3 +345,18 @@ class TestBadInput:
         del found["p_value"]
         with pytest.raises(CorruptError, match="a comparison has the fields"):
             Comparison.from_json(found)
+
+
+def test_the_table_of_what_can_be_found_is_right():
+    """Each number of it is found with the power that the page states, by the t-test's theory."""
+    text = (Path(__file__).parents[2] / "docs" / "retuning.md").read_text()
+    table = re.search(r"^\| confidence \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    head, _, *lines = table[0].splitlines()
+    seeds = [int(number) for number in re.findall(r"(\d+) seeds", head)]
+    assert (len(seeds), len(lines)) == (5, 3)
+    for line in lines:
+        confidence, *found = map(float, line.strip("| ").split(" | "))
+        for n, size in zip(seeds, found, strict=True):
+            least = stats.t.ppf(confidence, n - 1)
+            power = stats.nct.sf(least, n - 1, size * math.sqrt(n))
+            assert power == pytest.approx(0.8, abs=0.01)

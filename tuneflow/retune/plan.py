@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
 from tuneflow.plugins import build
+from tuneflow.retune.mapping import check_defaults
 from tuneflow.retune.verdict import check_test
 from tuneflow.spec import study_from_json
 from tuneflow.study import Study
@@ -69,6 +70,8 @@ class Plan:
             has passed since; 0 forgets them, 1 never does. Default 0.5.
         defaults: what the training code used for a parameter before it became one, by its path.
         limits: what the whole retune may use.
+        replace_unmeasured: whether a champion that has no usable value with any seed gives way to
+            a challenger that has one with each. Default False: it stays, as nothing was compared.
     """
 
     study: Mapping[str, Any]
@@ -81,6 +84,7 @@ class Plan:
     discount: float = 0.5
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    replace_unmeasured: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("seeds", 1), ("points", 0)):
@@ -102,6 +106,7 @@ class Plan:
         """
         study = study_from_json({**self.study, "name": "search"})
         try:
+            check_defaults(study.space, self.defaults)
             check_test(self.test, self.seeds, self.confidence)
             self.search_resource(study, self.measuring(study))
         except SpecError as error:

@@ -59,6 +59,7 @@ def begin(url: str, plan: Plan, *, run: str, data_version: str = "", trigger: st
 
     Raises:
         SpecError: the plan cannot work, or not with this line's history.
+        StudyConflictError: the retune that this run had begun was overtaken.
         StudyExistsError: this run has begun with another plan.
         StorageError: the storage cannot be used.
     """
@@ -68,6 +69,7 @@ def begin(url: str, plan: Plan, *, run: str, data_version: str = "", trigger: st
     _check_history(line, plan, study)
     number = line.log.open_retune(run)
     if number is None:
+        _require_not_overtaken(line, run)
         _adopt(line, plan.seed_key)
         number = line.log.begin(run=run, data_version=data_version, trigger=trigger)
     retune = line.retune(number)
@@ -215,6 +217,7 @@ def _verdict(
         margin=plan.margin,
         confidence=plan.confidence,
         test=plan.test,
+        replace_unmeasured=plan.replace_unmeasured,
     )
     said |= {"comparison": comparison.to_json(), "reason": comparison.reason}
     if comparison.is_better:
@@ -259,6 +262,13 @@ def _champion_study(retune: Retune, study: Study, champion: Champion) -> Study:
         space=as_today(then, today, plan.defaults),
         values=then.values(champion.config),
     )
+
+
+def _require_not_overtaken(line: Line, run: str) -> None:
+    """Raise StudyConflictError where a run comes back whose retune was overtaken."""
+    began = [one for one in line.log.records if one.type == "began" and one.data["run"] == run]
+    if began and line.retune(began[-1].retune or 0).verdict() is None:
+        line.log.require_current(began[-1].retune or 0)
 
 
 def _check_history(line: Line, plan: Plan, study: Study) -> None:

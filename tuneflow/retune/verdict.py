@@ -290,7 +290,7 @@ def _unmeasured(pairs: _Pairs, replace: bool) -> str:
     said = f"the champion has no usable value with any of {_seeds(pairs.seeds)}"
     if replace:
         return f"{said}, and the challenger has one with each"
-    return f"{said}, so there is nothing to compare with; it stays, as replace_unmeasured is off"
+    return f"{said}, so there is nothing to compare with; it stays unless replace_unmeasured is set"
 
 
 def _failed_more(pairs: _Pairs) -> str:
