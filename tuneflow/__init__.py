@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from tuneflow.objective.parameters import with_parameters
     from tuneflow.objective.session import checkpoint, current_trial, report
     from tuneflow.result import Result
+    from tuneflow.submitting import submit
 
 __version__ = "0.1.0"
 
 __all__ = [
     "tune",
+    "submit",
     "resume",
     "load",
     "create_study",
@@ -56,6 +58,7 @@ __all__ = [
 
 _HOMES = {
     "tune": "tuneflow.api",
+    "submit": "tuneflow.submitting",
     "resume": "tuneflow.api",
     "load": "tuneflow.api",
     "create_study": "tuneflow.api",

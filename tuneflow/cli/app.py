@@ -9,14 +9,26 @@ from typing import Annotated, Any
 
 import typer
 
-from tuneflow.cli import checking, looking, running, sharing, trials
+from tuneflow.cli import (
+    champions,
+    checking,
+    drifting,
+    looking,
+    retuning,
+    running,
+    sharing,
+    submitting,
+    trials,
+)
 from tuneflow.cli.ending import DEBUG, EXIT_CODES, fail
 
 _HELP = "Tune hyperparameters: run a study from a file, resume it, and look at what it found."
 _CODES = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 _COMMANDS = {
     "Run": (running.run, running.resume, checking.validate),
+    "Dask": (submitting.submit, submitting.cancel),
     "Look": (looking.status, looking.watch, looking.best, trials.trials, trials.logs),
+    "Retune": (retuning.retune, drifting.drift),
     "Share": (sharing.report, sharing.export),
     "Other": (checking.version,),
 }
@@ -32,6 +44,7 @@ app = typer.Typer(
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+app.add_typer(champions.app, name="champion", rich_help_panel="Retune")
 
 
 @app.callback()

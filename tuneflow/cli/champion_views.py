@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Group
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -62,9 +64,11 @@ def champion_panel(champion: Champion, record: Record, made: Record) -> Renderab
 
 def _facts(champion: Champion, record: Record, made: Record) -> Sequence[tuple[str, str]]:
     by = f"by retune {champion.retune}" if champion.retune else "the best of a study"
+    newest = f"{when(record.at)} UTC, record {record.number}"
     facts = [
         ("since", f"{when(made.at)} UTC, record {made.number}, {by}"),
-        ("measured", f"{when(record.at)} UTC, record {record.number}, '{record.type}'"),
+        ("measured", newest if record.type == "kept" else ""),
+        ("back since", newest if record.type == "rolled_back" else ""),
         ("data", champion.data_version),
         ("reason", str(record.data["reason"])),
         ("study", f"{champion.study}, trial {champion.trial}"),
@@ -73,36 +77,34 @@ def _facts(champion: Champion, record: Record, made: Record) -> Sequence[tuple[s
     return [(name, said) for name, said in facts if said]
 
 
-def history_table(records: Sequence[Record]) -> Table:
-    """Return records, a row each."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
-    table.add_column("no.", justify="right", no_wrap=True)
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("retune", justify="right", no_wrap=True)
-    table.add_column("what", no_wrap=True)
-    table.add_column("champion", no_wrap=True)
-    table.add_column("reason", overflow="fold")
+def history_view(records: Sequence[Record]) -> RenderableType:
+    """Return records, one after the other, each with its reason below it.
+
+    A column for reasons would be too narrow to be read in a terminal of 80 columns.
+    """
+    lines: list[RenderableType] = [Text(_HEAD, "dim")]
     for record in records:
-        table.add_row(*_cells(record))
-    return table
+        reason = Text(text.clean(_reason(record)), "dim", overflow="fold")
+        lines += [_line(record), Padding(reason, (0, 0, 0, 7), expand=False)]
+    return Group(*lines)
 
 
-def _cells(record: Record) -> tuple[Text, ...]:
+_HEAD = "  no.  time (UTC)        retune  what         champion"
+
+
+def _line(record: Record) -> Text:
     champion = record.champion
-    return (
-        Text(str(record.number)),
-        Text(when(record.at)),
-        Text("" if record.retune is None else str(record.retune)),
-        Text(record.type.replace("_", " "), STYLES[record.type]),
-        Text("" if champion is None else measured(champion)),
-        Text(text.clean(_reason(record))),
-    )
+    retune = "" if record.retune is None else str(record.retune)
+    line = Text(f"{record.number:5}  {when(record.at)}  {retune:>6}  ", no_wrap=True)
+    line.append(f"{record.type.replace('_', ' '):11}  ", STYLES[record.type])
+    return line.append("" if champion is None else measured(champion))
 
 
 def _reason(record: Record) -> str:
     data = record.data
     if record.type == "began":
-        told = (("run", data["run"]), ("data", data["data_version"]), ("by", data["trigger"]))
+        run, version = data["run"], data["data_version"]
+        told = (("run", run), ("data", version if version != run else ""), ("by", data["trigger"]))
         return ", ".join(f"{name} {said}" for name, said in told if said)
     if record.type == "rolled_back":
         return f"to record {data['to']}" + (f": {data['reason']}" if data["reason"] else "")

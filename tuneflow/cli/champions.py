@@ -58,13 +58,13 @@ def show_champion(
 @app.command()
 def history(url: LineUrl, as_json: AsJson = False) -> None:
     """List every retune that began, promotion, refusal, failure and rollback, the newest last."""
-    from tuneflow.cli.champion_views import history_table
+    from tuneflow.cli.champion_views import history_view
 
     log, _ = _open(url)
     if as_json:
         print_json([record.to_json() for record in log.records])
     else:
-        show(history_table(log.records))
+        show(history_view(log.records))
 
 
 @app.command()

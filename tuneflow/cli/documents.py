@@ -13,12 +13,14 @@ def status_document(opened: OpenStudy) -> dict[str, Any]:
 
     Its keys: ``name``, ``url``, ``state`` (new, running, halted, finishing or finished),
     ``reason`` of its end or halt, ``metric``, ``mode``, ``trials`` (how many there may be, or
-    None), ``counts`` by state of trial, ``resource`` spent, and ``best``, see `best_document`.
+    None), ``counts`` by state of trial, ``resource`` spent, ``best``, see `best_document`, and
+    ``executor``, what it ran on last, or None.
     """
+    from tuneflow.last_place import LastPlace
     from tuneflow.trial import TrialState
     from tuneflow.views.progress import trial_limit
 
-    study, history = opened.study, opened.history
+    study, history, place = opened.study, opened.history, LastPlace.recall(opened.store)
     return {
         "name": study.name,
         "url": opened.url,
@@ -30,6 +32,7 @@ def status_document(opened: OpenStudy) -> dict[str, Any]:
         "counts": {state.value: history.counts[state] for state in TrialState},
         "resource": history.spent,
         "best": best_document(opened),
+        "executor": place.executor if place else None,
     }
 
 

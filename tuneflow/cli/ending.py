@@ -16,6 +16,9 @@ from tuneflow.errors import SpecError, TuneflowError
 DEBUG = "TUNEFLOW_DEBUG"
 """The environment variable that makes the command show tracebacks."""
 
+DRIFTED = 10
+"""The exit code of a look at a metric that has drifted: an answer, and no error."""
+
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
     1: "unexpected error",
@@ -24,6 +27,7 @@ EXIT_CODES: Mapping[int, str] = {
     4: "storage or cluster",
     5: "another driver took over",
     6: "damaged object in the storage",
+    DRIFTED: "a metric has drifted",
     130: "interrupted",
 }
 """What each exit code means, in short; docs/cli.md says more."""

@@ -41,3 +41,24 @@ ShowProgress: TypeAlias = Annotated[
 RetryFailed: TypeAlias = Annotated[
     bool, typer.Option("--retry-failed", help="Try the trials that failed again.")
 ]
+Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="The Dask scheduler, such as tcp://10.0.0.5:8786. Default: that of the file, or of "
+        "the last run.",
+        show_default=False,
+    ),
+]
+TlsCaFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="For tls://: the certificate authority.", show_default=False),
+]
+TlsCertFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="For tls://: this client's certificate.", show_default=False),
+]
+TlsKeyFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="For tls://: this client's key.", show_default=False),
+]

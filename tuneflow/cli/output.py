@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +38,17 @@ def show(*parts: RenderableType | None) -> None:
     for part in parts:
         if part is not None:
             out.print(part)
+
+
+@contextmanager
+def without_logs() -> Iterator[None]:
+    """Keep what libraries log off the terminal meanwhile: the command says itself what matters."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def console(*, stderr: bool = False) -> Console:

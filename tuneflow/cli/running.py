@@ -135,7 +135,7 @@ class _Drive:
         if opened.history.facts:
             say(_standing(opened, self.place))
         try:
-            with _watched(opened, self.progress, self.as_json) as view:
+            with watched(opened, self.progress, self.as_json) as view:
                 drive(
                     opened,
                     self.objective,
@@ -148,34 +148,38 @@ class _Drive:
         except KeyboardInterrupt:
             sentence = f"interrupted; go on with: tuneflow resume {shlex.quote(opened.url)}"
             raise StudyInterruptedError(sentence, status_document(opened)) from None
-        self._conclude(opened)
+        conclude(opened, self.as_json)
 
-    def _conclude(self, opened: OpenStudy) -> None:
-        """Say what has come out, and fail if it is no success."""
-        from tuneflow.result import Result
 
-        problem = _problem(Result(opened))
-        document = status_document(opened)
-        if not self.as_json:
-            write(_what_next(opened.url))
-        elif problem is None:
-            print_json(document)
-        if problem is not None:
-            raise UnsuccessfulError(problem, document)
+def conclude(opened: OpenStudy, as_json: bool) -> None:
+    """Say what a study that is over has come to. Raises UnsuccessfulError if that is no success."""
+    from tuneflow.result import Result
+
+    problem = _problem(Result(opened))
+    document = status_document(opened)
+    if not as_json:
+        write(_what_next(opened.url))
+    elif problem is None:
+        print_json(document)
+    if problem is not None:
+        raise UnsuccessfulError(problem, document)
 
 
 @contextmanager
-def _watched(opened: OpenStudy, progress: bool, as_json: bool) -> Iterator[Observer | None]:
+def watched(
+    opened: OpenStudy, progress: bool, as_json: bool, *, is_driven_here: bool = True
+) -> Iterator[Observer | None]:
     """Show the study on stderr meanwhile, and a summary in the end."""
     from tuneflow.views.terminal import LiveView, summary
 
+    err = console(stderr=True)
     if progress:
-        with LiveView(opened.study, opened.url, console(stderr=True)) as view:
+        with LiveView(opened.study, opened.url, err, is_driven_here=is_driven_here) as view:
             yield view
         return
     yield None
     if not as_json:
-        console(stderr=True).print(summary(opened.study, opened.history, opened.url))
+        err.print(summary(opened.study, opened.history, opened.url, is_driven_here=is_driven_here))
 
 
 def _standing(opened: OpenStudy, place: LastPlace) -> str:

@@ -34,6 +34,11 @@ class Controls:
                 if not self._running[key]:
                     del self._running[key]
 
+    def running(self) -> list[Hashable]:
+        """Return the keys of what runs now."""
+        with self._lock:
+            return list(self._running)
+
     def tell(self, key: Hashable, how: How) -> bool:
         """Tell the runs of a key to end; return whether there are any."""
         with self._lock:

@@ -14,7 +14,7 @@ from tuneflow.trial import Segment
 try:
     from distributed import Client, SpecCluster, Worker
 
-    from tuneflow.executors import dask_cluster
+    from tuneflow.executors import dask_cluster, dask_tls
     from tuneflow.executors.dask_session import Session
 except ModuleNotFoundError as error:
     if error.name not in ("dask", "distributed"):
@@ -39,8 +39,9 @@ class DaskExecutor(Executor):
     closed; Ctrl-C reaches the driver only. A cluster that is reached by address is left as it
     was found. Workers may join and leave at any time.
 
-    A trial whose worker dies runs again on another one, up to four times in all; then it ends as
-    "lost".
+    A trial whose worker goes away runs again on another one. When four workers have died with it
+    and it has not come to a new level in between, it ends as "lost"; one that was retired, as
+    adaptive clusters do, has not died.
 
     Attributes:
         address: of a scheduler, such as ``tcp://10.0.0.5:8786``, or a `distributed.Client` or
@@ -161,9 +162,10 @@ class DaskExecutor(Executor):
             return dask_cluster.connect(self._cluster.scheduler_address, timeout, None)
         if isinstance(given, Client | Worker):
             # One of our own: a topic has one handler in a client, and theirs stay.
-            return dask_cluster.connect(dask_cluster.address_of(given), timeout, given.security)
+            security = dask_tls.for_client(given.security)
+            return dask_cluster.connect(dask_cluster.address_of(given), timeout, security)
         files = self.tls_ca_file, self.tls_cert_file, self.tls_key_file
-        return dask_cluster.connect(given, timeout, dask_cluster.security(*files))
+        return dask_cluster.connect(given, timeout, dask_tls.security(given, *files))
 
     def _check_cluster(self, client: Client) -> None:
         timeout = 0 if self.parallel else self.connect_timeout

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker
+from distributed.comm.addressing import parse_address, parse_host_port
 
 from tuneflow.errors import ClusterError
-from tuneflow.executors import dask_worker
+from tuneflow.executors import dask_tls, dask_worker
+from tuneflow.executors.dask_client import new_client
 from tuneflow.executors.devices import VARIABLE, share, visible_devices
 from tuneflow.executors.placement import Place, Request
 
@@ -150,16 +153,38 @@ def _options(workers: int, threads: int, devices: Sequence[str], gpu: float) -> 
 
 
 def connect(address: str, timeout: float, security: Security | None) -> Client:
-    """Connect to a scheduler. Raises ClusterError when that takes longer than ``timeout``."""
+    """Connect to a scheduler.
+
+    Raises ClusterError when that takes longer than ``timeout``, or certificates are not as they
+    should be.
+    """
+    _check_address(address)
+    dask_tls.check(address, security)
     try:
-        return Client(
+        return new_client(
             address, timeout=timeout, security=security, set_as_default=False, name="tuneflow"
         )
     except (OSError, ValueError, TypeError, CancelledError) as error:
+        refusal = dask_tls.refusal(address, error)
+        if refusal is not None:
+            message = f"the Dask scheduler at {address} closes the connection: {refusal}"
+            raise ClusterError(message) from error
         reason = str(error).split("\n", 1)[0] or type(error).__name__
         raise ClusterError(
             f"no Dask scheduler answers at {address} within {timeout:g} s ({reason}); start one "
             "with: dask scheduler"
+        ) from error
+
+
+def _check_address(address: str) -> None:
+    """Raise ClusterError for what Dask would try, and then try to end, for half a minute."""
+    try:
+        if not address.startswith("inproc://"):
+            parse_host_port(parse_address(address)[1])
+    except ValueError as error:
+        raise ClusterError(
+            f"'{address}' is no address of a Dask scheduler ({error}); give one such as "
+            "tcp://10.0.0.5:8786"
         ) from error
 
 
@@ -168,33 +193,32 @@ def address_of(client: Client | Worker) -> str:
     return str(getattr(client.scheduler, "address", "an unknown address"))
 
 
-def security(ca_file: str | None, cert_file: str | None, key_file: str | None) -> Security | None:
-    """Return how to speak to a ``tls://`` address with these PEM files; None without them."""
-    if ca_file is None:
-        return None
-    return Security(
-        tls_ca_file=ca_file,
-        tls_client_cert=cert_file,
-        tls_client_key=key_file,
-        require_encryption=True,
-    )
-
-
 def await_workers(client: Client, timeout: float, otherwise: str = "") -> list[Place]:
-    """Return the workers of a cluster, once there is one.
+    """Return the workers of a cluster, once there is one; an adaptive cluster starts one for it.
 
     Raises ClusterError when there is none after ``timeout`` seconds; with 0 it does not wait. It
     says what can be done ``otherwise`` than starting one.
     """
-    if timeout:
+    if timeout and not client.nthreads():
         try:
-            client.wait_for_workers(1, timeout)
+            with _demand(client):
+                client.wait_for_workers(1, timeout)
         except TimeoutError as error:
             raise ClusterError(
                 f"the Dask cluster at {address_of(client)} has no worker; start one with: "
                 f"dask worker {address_of(client)}{otherwise}"
             ) from error
     return places(client)
+
+
+@contextmanager
+def _demand(client: Client) -> Iterator[None]:
+    """Have a task wait for a worker meanwhile: a cluster adapts to what waits, not to clients."""
+    future = client.submit(bool, key=f"tuneflow-demand-{uuid.uuid4().hex}", pure=False)
+    try:
+        yield
+    finally:
+        future.release()
 
 
 def places(client: Client) -> list[Place]:
@@ -226,6 +250,9 @@ def check_versions(client: Client) -> None:
     """Raise ClusterError unless every worker can run what this process sends it."""
     ours = dask_worker.versions()
     for address, theirs in client.run(dask_worker.versions, on_error="return").items():
+        if isinstance(theirs, OSError):
+            # It has left meanwhile.
+            continue
         if isinstance(theirs, BaseException):
             raise ClusterError(
                 f"the worker {address} cannot run tuneflow ({theirs}); install there: "
@@ -237,6 +264,13 @@ def check_versions(client: Client) -> None:
                     f"the worker {address} has {name} {theirs[name]}, and this process has "
                     f"{version}; install the same version on both"
                 )
+
+
+def has_retired(client: Client, address: str) -> bool:
+    """Return whether a worker that is gone left in an orderly way, and did not die."""
+    events: Sequence[tuple[float, Any]] = client.get_events(address)
+    removals = [event for _, event in events if event.get("action") == "remove-worker"]
+    return bool(removals) and bool(removals[-1].get("expected"))
 
 
 def check_request(request: Request, found: Sequence[Place]) -> None:

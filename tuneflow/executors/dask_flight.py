@@ -10,7 +10,7 @@ from distributed import CancelledError, Future
 from distributed.scheduler import KilledWorker
 
 from tuneflow.errors import ObjectiveError
-from tuneflow.trial import Failure, Outcome, Segment
+from tuneflow.trial import Failure, Outcome, Resource, Segment
 
 if TYPE_CHECKING:
     from tuneflow.worker import How
@@ -32,7 +32,8 @@ class Flight:
         began: whether it has begun there.
         stopping: whether it is to end as stopped.
         told: the worker that was told to end it, and how.
-        relaunches: how many workers went away with it before.
+        reached: the highest level that it has reported, in earlier launches too.
+        deaths: how many workers have died with it since it got there.
     """
 
     launch: int
@@ -43,7 +44,13 @@ class Flight:
     began: bool = False
     stopping: bool = False
     told: tuple[str, How] | None = None
-    relaunches: int = 0
+    reached: Resource | None = None
+    deaths: int = 0
+
+    def note(self, level: Resource) -> None:
+        """Take note of a report: a segment that gets on is not what its workers die of."""
+        if self.reached is None or level > self.reached:
+            self.reached, self.deaths = level, 0
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from distributed import Client, Future
 from tuneflow.errors import ClusterError
 from tuneflow.executors import dask_worker
 from tuneflow.executors.base import Ended, Message, Progress
-from tuneflow.executors.dask_cluster import address_of, demands, later, places
+from tuneflow.executors.dask_cluster import address_of, demands, has_retired, later, places
 from tuneflow.executors.dask_flight import (
     Event,
     Flight,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tuneflow.worker import Job
 
 # As many as Dask's own `allowed-failures`, after which it gives up a task that kills workers.
-_RELAUNCHES = 3
+_DEATHS = 3
 
 # Seconds that workers have to let go of a study's data; a hanging one must not hold up the end.
 _FORGETTING = 2.0
@@ -199,11 +199,11 @@ class Session:
             for first in range(0, len(flights), size):
                 self._launch(flights[first : first + size])
 
-    def _plan(self, segment: Segment, home: str | None = None, relaunches: int = 0) -> Flight:
+    def _plan(self, segment: Segment, home: str | None = None) -> Flight:
         """Choose where a segment is to run."""
         self._launches += 1
         where = self._placement.choose(home)
-        flight = Flight(self._launches, segment, where, relaunches=relaunches)
+        flight = Flight(self._launches, segment, where)
         self._flights[flight.launch] = self._live[segment.key] = flight
         if where:
             self._placement.put(flight.launch, where)
@@ -245,11 +245,11 @@ class Session:
         try:
             if set(self._client.nthreads()) != self._placement.addresses:
                 self._placement.update(places(self._client))
+            self._freight.limit(self._placement.addresses)
+            self._rescue()
         except OSError as error:
             raise self._disconnected() from error
         self._looked = time.monotonic()
-        self._freight.limit(self._placement.addresses)
-        self._rescue()
         self._unblock()
 
     def _rescue(self) -> None:
@@ -260,9 +260,11 @@ class Session:
         others are through before it does so again.
         """
         there = self._placement.addresses
+        left = {flight.where for flight in self._flights.values() if flight.where} - there
+        retired = {worker for worker in left if has_retired(self._client, worker)}
         for flight in reversed(list(self._flights.values())):
-            if flight.where is not None and flight.where not in there:
-                self._relaunch(flight)
+            if flight.where in left:
+                self._relaunch(flight, deaths=int(flight.where not in retired))
 
     def _unblock(self) -> None:
         """Move what has waited since the last look behind a segment that turns out to be long."""
@@ -301,8 +303,9 @@ class Session:
             # It may be a second try, on another worker.
             self._orders.tell(flight, "stop")
         for data in message["reports"]:
-            report = Progress(*flight.segment.key, Report.from_json(data), message["worker"])
-            self._ready.append(report)
+            report = Report.from_json(data)
+            flight.note(report.resource)
+            self._ready.append(Progress(*flight.segment.key, report, message["worker"]))
         if message["outcome"] is not None:
             self._end(flight, Outcome.from_json(message["outcome"]))
 
@@ -350,16 +353,18 @@ class Session:
         )
 
     def _relaunch(self, flight: Flight, deaths: int = 1) -> None:
-        """Launch a segment again, alone, unless too many workers went away with it."""
+        """Launch a segment again, alone, unless too many workers died with it."""
         self._withdraw(flight)
-        relaunches = flight.relaunches + deaths
+        flight.deaths += deaths
         if flight.stopping:
             self._end(flight, stopped(flight.segment))
-        elif relaunches > _RELAUNCHES:
-            self._end(flight, died(flight.segment, relaunches))
+        elif flight.deaths > _DEATHS:
+            self._end(flight, died(flight.segment, flight.deaths))
         else:
             self._forget(flight)
-            self._launch([self._plan(flight.segment, relaunches=relaunches)])
+            again = self._plan(flight.segment)
+            again.deaths, again.reached = flight.deaths, flight.reached
+            self._launch([again])
 
     def _end(self, flight: Flight, outcome: Outcome) -> None:
         self._forget(flight)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import math
 import platform
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
@@ -16,7 +16,7 @@ from distributed import get_worker
 from tuneflow.executors.controls import Controls
 from tuneflow.executors.dask_outbox import Outbox, Say
 from tuneflow.executors.dask_shipment import Shipment, keep
-from tuneflow.executors.devices import VARIABLE, Allocator, visible_devices
+from tuneflow.executors.devices import Allocator, lent, visible_devices
 from tuneflow.trial import Report, Segment
 from tuneflow.worker import Control, How, Job, run_segment
 
@@ -84,21 +84,20 @@ def is_wanted(worker: Worker, key: str) -> bool:
     return task is not None and task.state != "cancelled"
 
 
-@contextmanager
-def lent_devices(job: Job, gpu: float) -> Iterator[Job]:
-    """Let a trial in a process of its own see only the devices that are lent to it."""
-    allocator = _allocator() if gpu and job.isolation == "process" else None
-    if allocator is None or allocator.count < 2:
-        yield job
-        return
-    with allocator.lend(gpu) as names:
-        # A trial kept for later would keep memory of devices that are others' by then.
-        yield replace(job, env={**job.env, VARIABLE: ",".join(names)}, warm=0)
+def lent_devices(job: Job, gpu: float) -> AbstractContextManager[Job]:
+    """Let a trial in a process of its own see only the devices of this worker that it is lent."""
+    return lent(job, gpu, _allocator)
 
 
 @functools.cache
 def _allocator() -> Allocator:
-    return Allocator(visible_devices())
+    """Return what lends the devices that this worker declares to have.
+
+    It may see more: dask-cuda lets each worker of a machine see them all, its own ones first.
+    """
+    visible = visible_devices()
+    declared = get_worker().state.total_resources.get("GPU", len(visible))
+    return Allocator(visible[: math.ceil(declared)])
 
 
 # By launch: another driver that has taken the study over may run the same segment here.

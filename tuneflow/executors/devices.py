@@ -11,8 +11,11 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+
+from tuneflow.job import Job
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -84,6 +87,23 @@ class Allocator:
     def _take(self, names: tuple[str, ...], share_of_each: float) -> None:
         for name in names:
             self._free[name] -= share_of_each
+
+
+@contextmanager
+def lent(job: Job, gpu: float, allocator: Callable[[], Allocator]) -> Iterator[Job]:
+    """Let a trial in a process of its own see only the devices that are lent to it.
+
+    Args:
+        job: the trial's.
+        gpu: how much it asks for.
+        allocator: called when there is anything to choose from.
+    """
+    if not gpu or job.isolation != "process" or len(visible_devices()) < 2:
+        yield job
+        return
+    with allocator().lend(gpu) as names:
+        # A trial kept for later would keep memory of devices that are others' by then.
+        yield replace(job, env={**job.env, VARIABLE: ",".join(names)}, warm=0)
 
 
 def _count() -> int:

@@ -57,6 +57,13 @@ def import_text(text: str, reference: str, base: Path) -> Callable[..., Any]:
         return _function(sys.modules.get(unique) or _execute(spec, place), name, place)
 
 
+def forget_files() -> None:
+    """Import files that objectives name anew: a module that they import has been replaced."""
+    with _lock:
+        for name in [name for name in sys.modules if name.startswith(_PREFIX)]:
+            del sys.modules[name]
+
+
 def split_reference(reference: str) -> tuple[str, str]:
     """Return the file or module, and the name in it. Raises ObjectiveError for another form."""
     place, _, name = reference.rpartition(":")

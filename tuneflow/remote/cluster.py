@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,20 +12,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from tuneflow.errors import ClusterError, MissingDependencyError, TuneflowError
 from tuneflow.executors.placement import Request
 from tuneflow.jsonio import loads
-from tuneflow.remote.orders import DriverOrder, SegmentOrder, topic_of
+from tuneflow.remote import client_calls
+from tuneflow.remote.client_calls import Work
+from tuneflow.remote.orders import DriverOrder, SegmentOrder, beginning_of, topic_of
+from tuneflow.remote.task_errors import explained, is_disconnected
 from tuneflow.trial import Report
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, WorkerPlugin
 
 _CLOSING = 5.0
 """Seconds to wait for the scheduler when letting go of it."""
 
-Work: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""What a worker calls with an order's JSON."""
-
-_TELLING = 5.0
-"""Seconds that workers have to hear that an order is cancelled."""
+ADAPTIVE = " (or set `parallel`, if the cluster adds workers when there is work)"
+"""What helps a driver where there is no worker yet."""
 
 Hear: TypeAlias = Callable[[Report], None]
 """Told reports of an order, in a thread of the connection's; it must return at once."""
@@ -79,7 +78,9 @@ class Cluster:
 
     Args:
         address: where.
-        request: what a trial takes of a worker.
+        request: what a trial takes of a worker. With None it is not asked whether there is a
+            worker, and what it can run: for drivers only.
+        otherwise: what helps beside starting a worker where there is none.
 
     Raises:
         ClusterError: it cannot be reached, has no worker, runs other versions of tuneflow, or
@@ -87,14 +88,16 @@ class Cluster:
         MissingDependencyError: Dask is not installed here.
     """
 
-    def __init__(self, address: ClusterAddress, request: Request) -> None:
+    def __init__(
+        self, address: ClusterAddress, request: Request | None, *, otherwise: str = ""
+    ) -> None:
         self.address = address
         self._lock = threading.Lock()
         self._hearing: dict[str, dict[str, Hear]] = {}
         self._client = connect(address)
         self._stream = self._client.scheduler_comm
         try:
-            self._demands = _checked(self._client, address, request)
+            self._demands = self._check(request, otherwise) if request else {}
         except BaseException:
             self.close()
             raise
@@ -130,7 +133,12 @@ class Cluster:
         """
         with self._reaching():
             future: Future[Any] = self._client.sync(
-                _submit, self._client, order.key, _work(order), order.to_json(), self._needs(order)
+                client_calls.submit,
+                self._client,
+                order.key,
+                _work(order),
+                order.to_json(),
+                self._needs(order),
             )
         return future
 
@@ -149,14 +157,14 @@ class Cluster:
             with self._reaching():
                 answer: dict[str, Any] | None = future.result()
         except CancelledError as error:
-            if self.is_lost or _is_disconnected(error):
+            if self.is_lost or is_disconnected(error):
                 raise self._lost() from error
             message = f"the order was cancelled on the Dask cluster at {self.address.address}"
             raise OrderCancelledError(message) from error
         except TuneflowError:
             raise
         except Exception as error:
-            raise _explained(error) from error
+            raise explained(error) from error
         if answer is None:
             # So a closed client ends what waits for its futures.
             raise self._lost()
@@ -168,7 +176,72 @@ class Cluster:
         Raises SchedulerLostError when the scheduler is out of reach.
         """
         with self._reaching():
-            self._client.sync(_cancel, self._client, list(keys))
+            self._client.sync(client_calls.cancel, self._client, list(keys))
+
+    def states(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the states that Dask's scheduler has of tasks, of those that it knows.
+
+        Raises SchedulerLostError when the scheduler is out of reach.
+        """
+        with self._reaching():
+            scheduler: Any = self._client.scheduler
+            found: dict[str, str | None] = self._client.sync(
+                scheduler.get_task_status, keys=list(keys)
+            )
+        return {key: state for key, state in found.items() if state is not None}
+
+    def running(self, prefix: str) -> dict[str, str]:
+        """Return the tasks that workers have, and whose keys begin so: key to worker.
+
+        Raises SchedulerLostError when the scheduler is out of reach.
+        """
+        with self._reaching():
+            processing: Mapping[str, Sequence[str]] = self._client.processing()
+        return {
+            key: worker
+            for worker, keys in processing.items()
+            for key in keys
+            if str(key).startswith(prefix)
+        }
+
+    def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """Return what a function says on each worker; a worker that leaves meanwhile is left out.
+
+        It must return at once. Raises SchedulerLostError when the scheduler is out of reach.
+        """
+        with self._reaching():
+            answers: dict[str, Any] = self._client.run(function, *args, on_error="ignore")
+        return answers
+
+    def install(self, plugin: WorkerPlugin) -> None:
+        """Give a plugin to all workers that there are, and that will be.
+
+        Raises:
+            SchedulerLostError: the scheduler is out of reach.
+            ClusterError: a worker cannot set it up.
+        """
+        try:
+            with self._reaching():
+                self._client.register_plugin(plugin)
+        except ClusterError:
+            raise
+        except Exception as error:
+            raise explained(error) from error
+
+    @contextmanager
+    def announced(self, order: DriverOrder) -> Iterator[threading.Event]:
+        """Yield what is set as soon as a driver says that it has begun to run trials.
+
+        Raises SchedulerLostError when the scheduler is out of reach.
+        """
+        begun, topic = threading.Event(), beginning_of(order.key)
+        with self._reaching():
+            self._client.subscribe_topic(topic, lambda _: begun.set())
+        try:
+            yield begun
+        finally:
+            with suppress(SchedulerLostError), self._reaching():
+                self._client.unsubscribe_topic(topic)
 
     def listen(self, key: str, hear: Hear) -> None:
         """Tell of what an order reports, twice a second at most, until `unlisten`.
@@ -206,6 +279,16 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _check(self, request: Request, otherwise: str) -> dict[str, float]:
+        """Return what to ask of Dask for a trial, once it is clear that trials can run there."""
+        from tuneflow.executors import dask_cluster
+
+        client = self._client
+        found = dask_cluster.await_workers(client, self.address.timeout, otherwise)
+        dask_cluster.check_versions(client)
+        dask_cluster.check_request(request, found)
+        return dask_cluster.demands(client, request)
 
     def _needs(self, order: SegmentOrder | DriverOrder) -> dict[str, Any]:
         """Return what Dask is to know of an order's task."""
@@ -253,23 +336,14 @@ def connect(address: ClusterAddress) -> Client:
         MissingDependencyError: Dask is not installed here.
     """
     try:
-        from tuneflow.executors import dask_cluster
+        from tuneflow.executors import dask_cluster, dask_tls
     except ModuleNotFoundError as error:
         if error.name not in ("dask", "distributed"):
             raise
         raise MissingDependencyError("dask", "dask") from error
     files = address.tls_ca_file, address.tls_cert_file, address.tls_key_file
-    return dask_cluster.connect(address.address, address.timeout, dask_cluster.security(*files))
-
-
-def _checked(client: Client, address: ClusterAddress, request: Request) -> dict[str, float]:
-    """Return what to ask of Dask for a trial, once it is clear that trials can run there."""
-    from tuneflow.executors import dask_cluster
-
-    found = dask_cluster.await_workers(client, address.timeout)
-    dask_cluster.check_versions(client)
-    dask_cluster.check_request(request, found)
-    return dask_cluster.demands(client, request)
+    security = dask_tls.security(address.address, *files)
+    return dask_cluster.connect(address.address, address.timeout, security)
 
 
 def _work(order: SegmentOrder | DriverOrder) -> Work:
@@ -281,76 +355,3 @@ def _work(order: SegmentOrder | DriverOrder) -> Work:
     from tuneflow.remote.driver import drive_order
 
     return drive_order
-
-
-async def _submit(
-    client: Client,
-    key: str,
-    work: Work,
-    data: dict[str, Any],
-    needs: dict[str, Any],
-) -> Future[Any]:
-    """Submit an order, or attach to it where it is under way; runs in the client's loop."""
-    from distributed import fire_and_forget
-
-    scheduler: Any = client.scheduler
-    state = (await scheduler.get_task_status(keys=[key]))[key]
-    if state == "erred":
-        # Somebody still holds it, and it would end with the same error at once.
-        with suppress(KeyError):
-            await scheduler.retry(keys=[key], client=client.id)
-    _let_go(client, key, state)
-    # Both are sent in one turn of the loop, so that the task cannot end in between: the scheduler
-    # keeps for ever what is wanted by nobody in particular and has ended already.
-    future = client.submit(work, data, key=key, pure=False, **needs)
-    if state != "memory":
-        fire_and_forget(future)
-    return future
-
-
-def _let_go(client: Client, key: str, state: str | None) -> None:
-    """Forget an end of the order that this client knows of, where it is to begin again."""
-    held = client.futures.get(key)
-    if held is None or held.status == "pending":
-        return
-    if state is None or held.status == "cancelled":
-        del client.futures[key]
-    elif held.status == "error":
-        held.retry()
-
-
-async def _cancel(client: Client, keys: list[str]) -> None:
-    """Cancel orders for everybody, and have those that run end; runs in the client's loop."""
-    from distributed import Future
-
-    from tuneflow.remote import work
-
-    scheduler: Any = client.scheduler
-    at = await scheduler.processing(workers=None)
-    await client.cancel([Future(key, client) for key in keys], force=True)
-    told = [
-        client.run(work.tell, key, "abandon", workers=[worker], on_error="ignore")
-        for worker, running in at.items()
-        for key in keys
-        if key in running
-    ]
-    with suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.gather(*told, return_exceptions=True), _TELLING)
-
-
-def _is_disconnected(error: BaseException) -> bool:
-    reason = getattr(error, "reason", "")
-    return reason in ("scheduler-connection-lost", "scheduler-restart")
-
-
-def _explained(error: Exception) -> ClusterError:
-    """Return what went wrong on a worker, other than what tuneflow says of it, as a sentence."""
-    from distributed.scheduler import KilledWorker
-
-    if isinstance(error, KilledWorker):
-        deaths = error.allowed_failures + 1
-        return ClusterError(
-            f"{deaths} workers died with it, the last one at {error.last_worker.address}; "
-            "look for a crash of the training code, or for too little memory"
-        )
-    return ClusterError(f"its worker could not run it: {type(error).__name__}: {error}")

@@ -36,6 +36,10 @@ _KEPT = 16
 """How many objectives a process keeps loaded."""
 
 
+class MissingModuleError(ObjectiveError):
+    """A worker lacks a module that an objective imports."""
+
+
 @dataclass(frozen=True)
 class Code:
     """An objective on its way to the workers, as JSON.
@@ -46,11 +50,14 @@ class Code:
             not have the file.
         pickled: base64 of what cloudpickle made of a function that workers cannot import. It
             travels from process to process, and is never stored with the study.
+        uploads: digests of the packages that were uploaded for it: the same name in a newer
+            package is another objective.
     """
 
     reference: Mapping[str, Any]
     source: str | None = None
     pickled: str | None = None
+    uploads: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, train: Train, base: Path) -> Self:
@@ -108,13 +115,17 @@ class Code:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        reference = dict(self.reference)
-        return {"reference": reference, "source": self.source, "pickled": self.pickled}
+        return {
+            "reference": dict(self.reference),
+            "source": self.source,
+            "pickled": self.pickled,
+            "uploads": list(self.uploads),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote."""
-        return cls(**data)
+        return cls(**{**data, "uploads": tuple(data.get("uploads", ()))})
 
 
 _loaded: OrderedDict[str, Objective] = OrderedDict()

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distributed import Worker, get_worker, secede
+from distributed import Client, Scheduler, Worker, get_worker, secede
 
 from tuneflow.driving import drive
 from tuneflow.errors import StudyConflictError, StudyNotFoundError
+from tuneflow.executors.base import Ended, Message
 from tuneflow.executors.dask import DaskExecutor
-from tuneflow.executors.dask_cluster import address_of
+from tuneflow.executors.dask_cluster import address_of, later
 from tuneflow.interrupt import Interrupts
 from tuneflow.last_place import LastPlace
 from tuneflow.objective.control import Control
 from tuneflow.opened import OpenStudy
-from tuneflow.remote.orders import DriverOrder
-from tuneflow.remote.work import controls, load_here, unseen
+from tuneflow.remote.orders import DriverOrder, beginning_of
+from tuneflow.remote.segments import controls
+from tuneflow.remote.work import load_here, unseen
+from tuneflow.trial import Segment
+
+
+class DriverExecutor(DaskExecutor):
+    """Says, once each, that a driver has begun, and that it gets on.
+
+    Attributes:
+        begun: called before the first segment is submitted: what was decided is committed.
+        gets_on: called when a first segment has ended.
+    """
+
+    begun: Callable[[], None] | None = None
+    gets_on: Callable[[Client], None] | None = None
+
+    def submit(self, segment: Segment) -> None:
+        """Have a segment run."""
+        if self.begun is not None:
+            self.begun()
+            self.begun = None
+        super().submit(segment)
+
+    def wait(self, timeout: float | None) -> list[Message]:
+        """Return everything that was said."""
+        messages = super().wait(timeout)
+        if self.gets_on is not None and any(isinstance(message, Ended) for message in messages):
+            if self._client is not None:
+                self.gets_on(self._client)
+            self.gets_on = None
+        return messages
 
 
 def drive_order(data: dict[str, Any]) -> dict[str, str]:
@@ -55,7 +87,7 @@ def drive_order(data: dict[str, Any]) -> dict[str, str]:
 def _drive(order: DriverOrder, worker: Worker, control: Control) -> dict[str, str]:
     opened = _open(order.study)
     objective = load_here(order.code)
-    executor = DaskExecutor(worker, isolation=order.isolation, timeout=order.timeout)
+    executor = _executor(order, worker)
     with _interrupted_by(control) as interrupts:
         drive(
             opened,
@@ -67,6 +99,31 @@ def _drive(order: DriverOrder, worker: Worker, control: Control) -> dict[str, st
         )
     history = opened.history
     return {"state": history.state, "reason": history.finished or history.halted or ""}
+
+
+def _executor(order: DriverOrder, worker: Worker) -> DaskExecutor:
+    executor = DriverExecutor(
+        worker, isolation=order.isolation, timeout=order.timeout, **order.settings
+    )
+    executor.begun = lambda: worker.log_event(beginning_of(order.key), "begun")
+    executor.gets_on = functools.partial(_forget_deaths, key=order.key)
+    return executor
+
+
+def _forget_deaths(client: Client, key: str) -> None:
+    """Have Dask forget that workers have died with a task, which it does not by itself.
+
+    It gives up what workers die of. A driver that gets on is not that: they were preempted, say,
+    and for days they may be.
+    """
+
+    def forget(dask_scheduler: Scheduler) -> None:
+        task = dask_scheduler.tasks.get(key)
+        if task is not None:
+            task.suspicious = 0
+
+    # Defined in here, it travels by value: a scheduler may have another version of tuneflow.
+    later(client, lambda: client.run_on_scheduler(forget))
 
 
 def _open(url: str) -> OpenStudy:

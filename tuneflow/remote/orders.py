@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from tuneflow.jsonio import encode_float
@@ -62,6 +62,7 @@ class DriverOrder:
         retry_failed: try failed trials again, also in a study that has finished.
         epoch: the study's epoch when this was made: where it is another one by now, a driver that
             has begun has seen to ``retry_failed``, and the next one must not do it again.
+        settings: more of the `tuneflow.executors.DaskExecutor`, such as ``parallel``.
     """
 
     study: str
@@ -71,6 +72,7 @@ class DriverOrder:
     timeout: float | None = None
     retry_failed: bool = False
     epoch: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -150,6 +152,11 @@ def segment_key(url: str, trial: int, segment: int, attempt: int) -> str:
 def driver_key(url: str, attempt: int) -> str:
     """Return the key of a study's driver."""
     return f"{study_key(url)}-driver-{attempt}"
+
+
+def beginning_of(key: str) -> str:
+    """Return the Dask topic on which a driver says that it has begun to run trials."""
+    return f"{key}-begun"
 
 
 def topic_of(key: str) -> str:

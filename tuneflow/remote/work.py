@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
-from tuneflow.driving import job_of
-from tuneflow.errors import CorruptError, ObjectiveError, StudyNotFoundError
-from tuneflow.executors.controls import Controls
+from tuneflow.errors import ObjectiveError, StudyNotFoundError
 from tuneflow.executors.dask_worker import is_wanted, lent_devices
 from tuneflow.executors.placement import Place, Request
 from tuneflow.jsonio import dumps
 from tuneflow.objective import Objective
 from tuneflow.objective.control import Control, How
 from tuneflow.opened import OpenStudy
-from tuneflow.outcomes import read_outcome
-from tuneflow.remote.code import Code
+from tuneflow.remote.code import Code, MissingModuleError
 from tuneflow.remote.orders import Answer, SegmentOrder, topic_of
 from tuneflow.remote.room import Room
-from tuneflow.remote.studies import Studies
-from tuneflow.store import NotFound
-from tuneflow.trial import Outcome, Report, Segment, outcome_path
+from tuneflow.remote.seen import unseen_by
+from tuneflow.remote.segments import carry_out, controls, job_for
+from tuneflow.study import Study
+from tuneflow.trial import Outcome, Report, Segment
 from tuneflow.worker import Emit, run_segment
 
 if TYPE_CHECKING:
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
 _PAUSE = 0.5
 """Seconds between two reports that those who watch are told of."""
 
-controls = Controls()
-"""The orders that run in this process, by key."""
-
-_studies = Studies()
 _room = Room()
 
 
@@ -57,20 +52,32 @@ def run_segment_order(data: dict[str, Any]) -> dict[str, Any]:
         StorageError: the storage failed.
     """
     order = SegmentOrder.from_json(data)
-    with controls.listening(order.key) as control:
-        opened, segment = _found(order)
-        if segment is not None:
-            outcome = _run(order, opened, segment, control)
-        else:
-            outcome = _stored(opened, order)
+    study, outcome = run_order(order)
     if outcome is None:
         return Answer(order.trial, order.segment, "abandoned").to_json()
-    return Answer.of(outcome, opened.study.metric).to_json()
+    return Answer.of(outcome, study.metric).to_json()
+
+
+def run_order(order: SegmentOrder) -> tuple[Study, Outcome | None]:
+    """Run a segment in the Dask task that calls this; see `run_segment_order`.
+
+    Returns the study, and the segment's outcome unless it was told to end without any.
+    """
+    try:
+        return carry_out(order, functools.partial(_run, order))
+    except StudyNotFoundError as error:
+        raise unseen(order.study) from error
 
 
 def tell(key: str, how: How) -> bool:
     """Tell an order to end if it is carried out in this process; return whether it is."""
     return controls.tell(key, how)
+
+
+def tell_all(keys: Sequence[str]) -> bool:
+    """Tell orders to end without an outcome; return whether this process carries out any."""
+    told = [controls.tell(key, "abandon") for key in keys]
+    return any(told)
 
 
 def load_here(code: Code) -> Objective:
@@ -81,7 +88,7 @@ def load_here(code: Code) -> Objective:
         where, missing = get_worker().address, _missing(error)
         if missing is not None:
             message = f"the worker {where} has no module {missing!r}; install it there"
-            raise ObjectiveError(message + _instead(code, missing)) from None
+            raise MissingModuleError(message + _instead(code, missing)) from None
         raise ObjectiveError(f"the worker {where} cannot load the objective: {error}") from None
 
 
@@ -93,11 +100,8 @@ def _instead(code: Code, missing: str) -> str:
 
 
 def unseen(url: str) -> StudyNotFoundError:
-    """Return the error of a worker that finds no study at a URL."""
-    return StudyNotFoundError(
-        f"the worker {get_worker().address} finds no study at {url}; give the study a storage "
-        "that all workers reach, such as s3://… or a shared folder"
-    )
+    """Return the error of this worker, which finds no study at a URL."""
+    return unseen_by(get_worker().address, url)
 
 
 def _missing(error: BaseException) -> str | None:
@@ -110,30 +114,10 @@ def _missing(error: BaseException) -> str | None:
     return None
 
 
-def _found(order: SegmentOrder) -> tuple[OpenStudy, Segment | None]:
-    """Return the study, and the segment unless its trial has gone on to a later one."""
-    try:
-        return _studies.find(order.study, order.trial, order.segment)
-    except StudyNotFoundError as error:
-        raise unseen(order.study) from error
-
-
-def _stored(opened: OpenStudy, order: SegmentOrder) -> Outcome:
-    """Return the outcome that a segment in the past must have."""
-    path = outcome_path(order.trial, order.segment)
-    try:
-        return read_outcome(opened.store.get(path), f"{opened.url}/{path}")
-    except NotFound:
-        raise CorruptError(
-            f"trial {order.trial} of {opened.url} has gone on, but the outcome of its segment "
-            f"{order.segment} is missing"
-        ) from None
-
-
 def _run(
     order: SegmentOrder, opened: OpenStudy, segment: Segment, control: Control
 ) -> Outcome | None:
-    job = replace(job_of(opened), isolation=order.isolation, timeout=order.timeout, warm=0.0)
+    job = job_for(order, opened)
     request, objective, worker = Request.parse(job.resources), load_here(order.code), get_worker()
     with (
         _room.taken(_place(worker), request, control),
@@ -157,12 +141,12 @@ def _place(worker: Worker) -> Place:
 
 def _teller(worker: Worker, order: SegmentOrder, control: Control) -> Emit:
     """Return what is told each report: it tells those who watch, but not too often."""
-    topic, told = topic_of(order.key), -math.inf
+    topic, told, task = topic_of(order.key), -math.inf, str(worker.get_current_task())
 
     def tell_of(report: Report) -> None:
         nonlocal told
         # Whoever cancels an order tells it to end, but it may not have begun by then.
-        if not is_wanted(worker, order.key):
+        if not is_wanted(worker, task):
             control.abandon()
         if time.monotonic() >= told + _PAUSE:
             told = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -29,11 +29,15 @@ STYLES = {
 _LISTED = 5
 
 
-def status_table(study: Study, history: History, url: str = "") -> Table:
-    """Return what a study is and where it stands, one field a line."""
+def status_table(
+    study: Study, history: History, url: str = "", more: Mapping[str, str] | None = None
+) -> Table:
+    """Return what a study is and where it stands, one field a line; and ``more`` fields."""
     table = _grid()
     for name, value in _status(study, history, url):
         table.add_row(Text(name, "dim"), value)
+    for name, said in (more or {}).items():
+        table.add_row(Text(name, "dim"), Text(text.clean(said)))
     return table
 
 
@@ -177,7 +181,14 @@ def failures_view(history: History, url: str) -> RenderableType | None:
     return Group(*lines)
 
 
-def summary(study: Study, history: History, url: str, seconds: float | None = None) -> Group:
+def summary(
+    study: Study,
+    history: History,
+    url: str,
+    seconds: float | None = None,
+    *,
+    is_driven_here: bool = True,
+) -> Group:
     """Return what a person wants to know when a study has ended or has been left.
 
     Args:
@@ -185,6 +196,7 @@ def summary(study: Study, history: History, url: str, seconds: float | None = No
         history: its history.
         url: the study's URL, for the commands to go on with.
         seconds: how long it was watched, or None.
+        is_driven_here: whether it has to be gone on with, unless it has finished.
     """
     spent = f"{text.number(history.spent, 6)} units of resource"
     took = f", {text.duration(seconds)}" if seconds is not None else ""
@@ -194,7 +206,7 @@ def summary(study: Study, history: History, url: str, seconds: float | None = No
         Text(f"{totals} ({spent}{took})") if history.trials else None,
         best_panel(study, history),
         failures_view(history, url),
-        _how_to_go_on(history, url),
+        _how_to_go_on(history, url) if is_driven_here else None,
     ]
     return Group(*(part for part in parts if part is not None))
 

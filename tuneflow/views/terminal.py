@@ -71,6 +71,7 @@ class LiveView:
         url: the study's URL, which the summary's commands name.
         console: where to print. Default: stdout.
         clock: seconds since any fixed moment; tests give their own.
+        is_driven_here: False when the study goes on without this process.
     """
 
     def __init__(
@@ -79,7 +80,10 @@ class LiveView:
         url: str,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_driven_here: bool = True,
     ) -> None:
+        self._is_driven_here = is_driven_here
         self._study = study
         self._url = url
         self._console = console or Console(highlight=False)
@@ -112,8 +116,11 @@ class LiveView:
     ) -> None:
         self._display.stop()
         if self._board is not None and (kind is None or kind is KeyboardInterrupt):
-            history = self._board.history
-            self._console.print(summary(self._study, history, self._url, self._elapsed()))
+            self._console.print(self._summary(self._board.history))
+
+    def _summary(self, history: History) -> RenderableType:
+        is_here = self._is_driven_here
+        return summary(self._study, history, self._url, self._elapsed(), is_driven_here=is_here)
 
 
 class _Lines:
