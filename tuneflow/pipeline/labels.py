@@ -1,9 +1,11 @@
-"""What the mapped tasks are called in Airflow's grid."""
+"""What the tasks of trials are called where people see them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from tuneflow.trial import Segment
 
 _LONGEST = 80
 """Characters of a label's parameters; the whole must fit Airflow's column of 250."""
@@ -16,6 +18,17 @@ def trial_label(number: int, params: Mapping[str, Any]) -> str:
     """Return a trial's number and configuration, such as ``trial 17 · lr 0.003``."""
     text = parameters(params)
     return f"trial {number} · {text}" if text else f"trial {number}"
+
+
+def segment_label(segment: Segment, note: str) -> str:
+    """Return a label that says how far a trial goes, such as ``trial 7 · to 9 · lr 0.003``.
+
+    Args:
+        segment: of the trial.
+        note: a word on how it came to be; may be empty.
+    """
+    parts = [f"trial {segment.trial}", "" if segment.until is None else f"to {segment.until:g}"]
+    return " · ".join(filter(None, [*parts, parameters(segment.params), note]))
 
 
 def parameters(params: Mapping[str, Any]) -> str:

@@ -6,20 +6,28 @@ from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
 
 
-def problem_of_round(opened: OpenStudy) -> str | None:
+def problem_of_round(
+    opened: OpenStudy, what: str = "stage", *, may_all_fail: bool = False
+) -> str | None:
     """Return why the open round must not be closed yet, or None.
 
     Taking the outcomes in is for good: trials that have none count as lost from then on. So it
     must not be done because a cluster was away, or because of a mistake that all trials share.
+
+    Args:
+        opened: the study.
+        what: the orchestrator's word for a round.
+        may_all_fail: whether it says something of a configuration when all trials fail.
     """
     keys = [segment.key for segment in opened.history.open_segments()]
     outcomes = stored_outcomes(opened.store, keys)
     if keys and not outcomes:
-        return f"none of the {len(keys)} trials of this stage has an outcome"
+        return f"none of the {len(keys)} trials of this {what} has an outcome"
+    if may_all_fail:
+        return None
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
     if failed and len(failed) == len(keys) and opened.history.best() is None:
         first = failed[0]
-        return (
-            f"all {len(keys)} trials of this stage failed, trial {first.trial} with {first.failure}"
-        )
+        failure = f"trial {first.trial} with {first.failure}"
+        return f"all {len(keys)} trials of this {what} failed, {failure}"
     return None

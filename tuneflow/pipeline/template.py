@@ -65,14 +65,19 @@ class StudyTemplate:
         Raises:
             SpecError: a param cannot work.
         """
-        spec = {**self.spec, "name": self.name(name, run_id, params)}
+        spec = {**self.changed(params), "name": self.name(name, run_id, params)}
+        return study_from_json(spec)
+
+    def changed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the spec with what a run's params say otherwise. Raises SpecError."""
+        spec = dict(self.spec)
         if params.get("trials") is not None:
             spec["trials"] = params["trials"]
         if params.get("space") is not None:
             spec["space"] = _merged(spec["space"], _mapping("space", params["space"]))
         if params.get("budget") is not None:
             spec["budget"] = {**(spec.get("budget") or {}), **_mapping("budget", params["budget"])}
-        return study_from_json(spec)
+        return spec
 
     def name(self, name: str, run_id: str, params: Mapping[str, Any]) -> str:
         """Return the study's name in one run; a function of the arguments, so the same again."""

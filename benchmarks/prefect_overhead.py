@@ -1,0 +1,186 @@
+"""Measure a study as a Prefect flow against a flow of the same shape that is written by hand.
+
+    python -m benchmarks.prefect_overhead [--runs 3] [--runners threads,dask] [--write]
+
+Starts a Prefect server, and a Dask cluster of two workers. The flows take turns on them, one run at
+a time; a first run of each is not counted. ``--write`` puts the table into docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect_dask import DaskTaskRunner
+
+from tests.clusters import cluster
+from tests.prefect_server import server, using
+from tuneflow.prefect import tune_flow
+from tuneflow.schedulers import SuccessiveHalving
+from tuneflow.space import Float
+
+DOCS = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+HEADING = "## In Prefect"
+RUNGS = (27, 9, 3)
+AT_ONCE = 2
+OURS, THEIRS = "tuneflow", "by hand"
+GOAL = 1.3
+
+
+def main() -> None:
+    """Run the flows and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runners", default="threads,dask", help="which, with commas")
+    parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
+    options = parser.parse_args()
+    figures = measure(options.runners.split(","), options.runs)
+    section = render(figures, options.runs)
+    print(section)
+    if options.write:
+        DOCS.write_text(replaced(DOCS.read_text(), section))
+
+
+def measure(runners: list[str], runs: int) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds of every run, by runner and flow."""
+    logging.disable(logging.INFO)
+    with tempfile.TemporaryDirectory() as folder, cluster(AT_ONCE) as address:
+        place = Path(folder)
+        with server(place) as url, using(url):
+            made: dict[str, Callable[[], TaskRunner[Any]]] = {
+                "threads": lambda: ThreadPoolTaskRunner(max_workers=AT_ONCE),
+                "dask": lambda: DaskTaskRunner(address=address),
+            }
+            return {name: compare(name, made[name], place, runs) for name in runners}
+
+
+def compare(
+    name: str, runner: Callable[[], TaskRunner[Any]], folder: Path, runs: int
+) -> dict[str, list[float]]:
+    """Let two flows take turns on a runner, and return the seconds of each run."""
+    flows = {
+        OURS: ours(runner(), folder / name),
+        THEIRS: by_hand.with_options(task_runner=runner()),
+    }
+    seconds: dict[str, list[float]] = {kind: [] for kind in flows}
+    for turn in range(runs + 1):
+        for kind, found in seconds.items():
+            begun = time.perf_counter()
+            flows[kind]()
+            found.append(time.perf_counter() - begun)
+            print(f"{turn}/{runs} {name} {kind} {found[-1]:.2f} s", file=sys.stderr, flush=True)
+    return {kind: found[1:] for kind, found in seconds.items()}
+
+
+def ours(runner: TaskRunner[Any], storage: Path) -> Any:
+    """Return the flow of a study."""
+
+    def losses(config: dict[str, Any]) -> Iterator[float]:
+        while True:
+            yield (config["x"] - 2) ** 2
+
+    return tune_flow(
+        losses,
+        space={"x": Float(-10, 10)},
+        metric="loss",
+        mode="min",
+        searcher="random",
+        scheduler=SuccessiveHalving(max_resource=9, reduction_factor=3, n_trials=RUNGS[0]),
+        trials=RUNGS[0],
+        storage=storage,
+        existing="new",
+        task_runner=runner,
+    )
+
+
+@task
+def propose() -> list[dict[str, Any]]:
+    """Draw the configurations of the first rung."""
+    return [{"trial": number, "x": random.uniform(-10, 10)} for number in range(RUNGS[0])]
+
+
+@task
+def begin(promoted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Hand a rung's configurations to its trials."""
+    return promoted
+
+
+@task
+def trial(config: dict[str, Any]) -> dict[str, Any]:
+    """Compute a value at once."""
+    return {**config, "loss": (config["x"] - 2) ** 2}
+
+
+@task
+def promote(results: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return the best configurations of a rung."""
+    return sorted(results, key=lambda result: result["loss"])[:count]
+
+
+@flow
+def by_hand() -> dict[str, Any]:
+    """Search, trials and schedule of each rung, as one writes it without tuneflow."""
+    current: list[dict[str, Any]] = []
+    for count in (*RUNGS[1:], 1):
+        configs = begin(current) if current else propose()
+        current = promote(trial.map(configs).result(), count)
+    return current[0]
+
+
+def render(figures: Mapping[str, Mapping[str, list[float]]], runs: int) -> str:
+    """Return the section of the page."""
+    rows = [_row(runner, found) for runner, found in figures.items()]
+    return _SECTION.format(
+        heading=HEADING, runs=runs, goal=GOAL, trials=sum(RUNGS), rows="\n".join(rows)
+    )
+
+
+def _row(runner: str, found: Mapping[str, list[float]]) -> str:
+    ratio = statistics.median(found[OURS]) / statistics.median(found[THEIRS])
+    met = "✓" if ratio <= GOAL else "✗"
+    cells = [runner, _cell(found[OURS]), _cell(found[THEIRS]), f"{ratio:.2f}x"]
+    return f"| {' | '.join([*cells, f'at most {GOAL}x', met])} |"
+
+
+def _cell(seconds: list[float]) -> str:
+    each = [1000 * one / sum(RUNGS) for one in seconds]
+    return f"{statistics.median(each):.0f} [{min(each):.0f} to {max(each):.0f}]"
+
+
+def replaced(page: str, section: str) -> str:
+    """Return the page with its section of Prefect in place of the one before, or at its end."""
+    before, _, rest = page.partition(HEADING)
+    _, found, after = rest.partition("\n## ")
+    return f"{before.rstrip()}\n\n{section}" + (f"\n## {after}" if found else "")
+
+
+_SECTION = """\
+{heading}
+
+Milliseconds per trial of a study of three rungs (27, 9 and 3 trivial trials, {trials} in all) as a
+flow, and of a flow of the same shape that is written by hand: per rung a search task, mapped trial
+tasks and a schedule task. Medians [least to most] of {runs} runs; the flows take turns on one
+Prefect server. Written by `python -m benchmarks.prefect_overhead --write`.
+
+| runner | tuneflow, ms | by hand, ms | ratio | goal | |
+| --- | --- | --- | --- | --- | --- |
+{rows}
+
+*threads* is Prefect's own runner with two threads, *dask* is `DaskTaskRunner` on a cluster of two
+workers. What tuneflow does beside the tasks is in its time: its journal and the outcomes of the
+trials are synced to disk, and the artifacts with the progress, the trials, the best configuration
+and the report are kept.
+"""
+
+if __name__ == "__main__":
+    main()

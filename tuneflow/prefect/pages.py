@@ -1,0 +1,117 @@
+"""What the artifacts of a study show: its trials as a table, and its best configuration."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tuneflow.convert import flatten, trial_value
+from tuneflow.history import History
+from tuneflow.prefect.markdown import block, escaped, table
+from tuneflow.study import Study
+from tuneflow.trial import Trial, TrialState
+from tuneflow.views import text
+
+MOST_ROWS = 200
+"""Rows of a table, at most."""
+
+_LONGEST = 300
+"""Characters of a configuration, or of a failure, in the table."""
+
+_FIXED = ("trial", "state", "level", "configuration")
+
+
+def trials_json(study: Study, history: History) -> str:
+    """Return the best trials as Prefect's tables are stored, the best one first."""
+    best = heapq.nsmallest(
+        MOST_ROWS, history.trials, key=lambda trial: (history.trial_loss(trial), trial.number)
+    )
+    return json.dumps([_row(study, history, trial) for trial in best], allow_nan=False)
+
+
+def trials_caption(study: Study, history: History) -> str:
+    """Return what stands beside the table, as Markdown."""
+    count = len(history.trials)
+    which = f"The best {MOST_ROWS} of {count} trials" if count > MOST_ROWS else "Trials"
+    return f"{which} of {escaped(study.name)}: {text.state_counts(history)}."
+
+
+def _row(study: Study, history: History, trial: Trial) -> dict[str, Any]:
+    metric, value = text.clean(study.metric), trial_value(history, trial)
+    return {
+        "trial": trial.number,
+        metric if metric not in _FIXED else f"metric {metric}": _rounded(value),
+        "level": trial.resource,
+        "state": trial.state.value,
+        "configuration": escaped(_cut(_detail(trial))),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _detail(trial: Trial) -> str:
+    params = flatten(trial.params).items()
+    shown = ", ".join(f"{name}={text.parameter(value)}" for name, value in params)
+    if trial.state is TrialState.FAILED and trial.failure is not None:
+        return f"{trial.failure} ({shown})"
+    return shown
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+
+
+def best_page(study: Study, history: History, url: str, problem: str | None = None) -> str:
+    """Return the best configuration so far as Markdown, and what to do with it.
+
+    Args:
+        study: the study.
+        history: its history.
+        url: the study's URL.
+        problem: why the run has ended without finishing the study, or None.
+    """
+    parts = [f"# {escaped(study.name)}"]
+    if problem is not None:
+        parts.append(f"**The study is not finished:** {escaped(problem)}")
+    best = history.best()
+    if best is None:
+        parts.append(f"No trial has a finite {escaped(study.metric)} yet.")
+    else:
+        parts += _best(study, history, best)
+    return "\n\n".join([*parts, block_of_use(url, best)])
+
+
+def _best(study: Study, history: History, best: Trial) -> list[str]:
+    value = text.number(trial_value(history, best), 6)
+    limit = f" of {len(history.trials)}" if len(history.trials) > 1 else ""
+    rows = [(name, text.parameter(value)) for name, value in flatten(best.params).items()]
+    extreme = "highest" if study.mode == "max" else "lowest"
+    where = f"trial {best.number} at {text.number(best.resource)}"
+    return [
+        f"**{escaped(study.metric)} {value}**, the {extreme}{limit}: {where}",
+        table(("parameter", "value"), rows) if rows else "It has no parameters.",
+        block(best.params),
+    ]
+
+
+def block_of_use(url: str, best: Trial | None) -> str:
+    """Return how to go on with a study, as a block of Python."""
+    lines = ["import tuneflow", "", f"study = tuneflow.load({url!r})"]
+    if best is not None:
+        lines.append("study.best_config")
+        if best.checkpoint is not None:
+            lines.append("study.checkpoint()  # downloads the model")
+    return "\n".join(["```python", *lines, "```"])
+
+
+def summary(best: Mapping[str, Any] | None, problem: str | None) -> str:
+    """Return in one sentence how a run has ended."""
+    if problem is not None:
+        return problem
+    if best is None:
+        return "The study is finished."
+    return f"Finished: best {best['metric']} {best['value']:.6g} (trial {best['trial']})"
