@@ -63,10 +63,10 @@ def write_down(dag):
         )
 
 
-def run(dag, **conf):
-    """Run a DAG to its end; conf are its params."""
+def run(dag, day=None, **conf):
+    """Run a DAG to its end; conf are its params. Runs of the same day are one and the same."""
     write_down(dag)
-    run = dag.test(run_conf=conf)
+    run = dag.test(run_conf=conf, **({"logical_date": day, "run_after": day} if day else {}))
     states, labels = defaultdict(list), defaultdict(list)
     for task in sorted(run.get_task_instances(), key=lambda one: one.map_index):
         states[task.task_id].append(str(task.state))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import tuneflow
 from tests import trainer
 from tuneflow.schedulers import ASHA, FIFO, SuccessiveHalving
-from tuneflow.space import Categorical, Float, Int, loguniform
+from tuneflow.space import Categorical, Constant, Float, Int, loguniform
 
 RATE = {"rate": Float(0.1, 0.9)}
 LOSS = {"metric": "loss", "mode": "min", "searcher": "random"}
@@ -38,6 +39,19 @@ STUDIES = {
 }
 """Arguments of `tuneflow.tune`, and of `tune_task_group`, by the DAG's name."""
 
+RETUNE = {
+    "space": {
+        "option": Categorical(("a", "b", "c")),
+        "day": Constant("{{ dag_run.run_after | ds }}"),
+    },
+    "metric": "loss",
+    "mode": "min",
+    "searcher": "grid",
+    "seeds": 3,
+    "points": 0,
+}
+"""Arguments of `retune_task_group`; for `chooses`."""
+
 PAUSE = 10.0
 """Seconds that `pauses` takes once the gate is open."""
 
@@ -60,6 +74,22 @@ def pauses(folder):
             time.sleep(0.05)
         time.sleep(PAUSE)
         return config["rate"]
+
+    return train
+
+
+def chooses(folder):
+    """Return an objective that is best with the option that the file 'best' in a folder names.
+
+    It takes notes of the options and seeds that it has trained with.
+    """
+
+    def train(config):
+        best = (folder / "best").read_text()
+        option, seed = config["option"], config["seed"]
+        trainer.note(folder / "trained", option, seed)
+        noise = random.Random(f"{option} {seed}").uniform(0, 0.01)
+        return noise + (0.2 if option == best else 0.5)
 
     return train
 

@@ -21,10 +21,17 @@ os.environ["AIRFLOW_HOME"] = HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
+# Prefect looks at these when it is first imported, and would write to the user's home.
+PREFECT_HOME = tempfile.mkdtemp(prefix="tuneflow-prefect-")
+os.environ["PREFECT_HOME"] = PREFECT_HOME
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "False"
+os.environ["DO_NOT_TRACK"] = "1"
+
 
 def pytest_unconfigure():
-    """Remove Airflow's home."""
+    """Remove the homes of Airflow and Prefect."""
     shutil.rmtree(HOME, ignore_errors=True)
+    shutil.rmtree(PREFECT_HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +63,21 @@ def airflow_system(tmp_path_factory):
 def rungs(airflow_system):
     """The id of a finished run of the DAG 'rungs'."""
     return airflow_system.complete("rungs")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory):
+    """The API's URL of a Prefect server that runs, and that Prefect is set to use here."""
+    from tests.prefect_server import server, using
+
+    with server(tmp_path_factory.mktemp("prefect")) as url, using(url):
+        yield url
+
+
+@pytest.fixture
+def no_prefect_api():
+    """Prefect without a server: it starts one for the time being where it needs one."""
+    from tests.prefect_server import without
+
+    with without():
+        yield

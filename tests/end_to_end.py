@@ -42,6 +42,14 @@ def prepare(folder, **changes):
     return folder / "tuneflow-results" / "example"
 
 
+def prepare_anywhere(folder, **changes):
+    """Prepare; trials note their steps in this folder, also where it is not their module's."""
+    url = prepare(folder, **changes)
+    train = folder / "train.py"
+    train.write_text(train.read_text().replace("Path(__file__).parent", f"Path({str(folder)!r})"))
+    return url
+
+
 def run(folder, *options):
     """Run study.yaml in this process; return the exit code."""
     storage = folder / "tuneflow-results"

@@ -63,6 +63,8 @@ ABOVE = (
     "remote",
     "pipeline",
     "api",
+    "submitting",
+    "retune",
     "airflow",
 )
 """The modules above the line, lowest first. What is not named here lies above them all."""

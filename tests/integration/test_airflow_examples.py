@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,17 @@ pytestmark = [
 ]
 
 DAGS = Path(__file__).parents[2] / "dags"
-NAMES = {"tune_digits_hyperband", "tune_digits_asha", "deploy_digits", "tune_pbt", "tune_command"}
+NAMES = {
+    "tune_digits_hyperband",
+    "tune_digits_asha",
+    "deploy_digits",
+    "tune_pbt",
+    "tune_command",
+    "retune_weekly",
+    "watch_digits",
+    "deploy_champion",
+}
+MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 PARSE = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
@@ -83,6 +95,35 @@ def test_a_population_exploits_its_best_and_a_second_run_repeats_nothing(dags):
     assert again.state == "success"
     (best,) = [task for task in done.states if task.endswith(".best")]
     assert again.returned(best) == done.returned(best)
+
+
+def test_a_retune_every_week_ends_with_a_model_that_can_be_fetched(dags):
+    first = run(dags["retune_weekly"], MONDAY)
+    assert first.state == "success"
+    champion = first.returned("retune.judge")["champion"]
+    assert champion["data_version"] == champion["config"]["day"] == "2026-11-23"
+    assert len(champion["values"]) == 5
+    assert first.states["congratulate"] == ["success"]
+    second = run(dags["retune_weekly"], MONDAY + timedelta(weeks=1))
+    assert second.state == "success"
+    verdict = second.returned("retune.judge")
+    assert verdict["champion"]["data_version"] == "2026-11-30"
+    news = ["success"] if verdict["promoted"] else ["skipped"]
+    assert second.states["retune.announce"] == second.states["congratulate"] == news
+    deployed = run(dags["deploy_champion"])
+    assert deployed.state == "success"
+    assert (Path(deployed.returned("fetch")) / "network.joblib").exists()
+
+
+def test_a_model_that_has_got_worse_is_noticed(dags, monkeypatch):
+    monkeypatch.setattr(dags["watch_digits"].get_task("look"), "pause", timedelta(0))
+    monitor = Path(os.environ["TUNEFLOW_STORAGE"], "monitoring", "digits.jsonl")
+    monitor.parent.mkdir()
+    monitor.write_text('{"accuracy": 0.95}\n')
+    assert run(dags["watch_digits"]).states == {"look": ["skipped"]}
+    with monitor.open("a") as lines:
+        lines.write('{"accuracy": 0.85}\n')
+    assert run(dags["watch_digits"]).states == {"look": ["success"]}
 
 
 def test_trials_in_awk_go_on_from_their_checkpoints(dags):

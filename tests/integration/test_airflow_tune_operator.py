@@ -31,6 +31,7 @@ from tuneflow.events import Opened
 from tuneflow.executors.placement import Request
 from tuneflow.last_place import LastPlace
 from tuneflow.opened import OpenStudy
+from tuneflow.remote import ends
 from tuneflow.remote.cluster import Cluster, ClusterAddress
 from tuneflow.remote.code import Code
 from tuneflow.remote.orders import DriverOrder
@@ -404,8 +405,8 @@ class TestLosses:
     def test_a_driver_that_is_lost_again_and_again_is_given_up(
         self, dask, opened, notes, monkeypatch
     ):
-        monkeypatch.setattr(driver_trigger, "_PAUSE", 0.0)
-        monkeypatch.setattr(driver_trigger, "_LOSSES", 1)
+        monkeypatch.setattr(driver_trigger, "PAUSE", 0.0)
+        monkeypatch.setattr(ends, "_LOSSES", 1)
         trigger = trigger_of(opened, learns(notes), dask)
         hold(notes, 0)
 

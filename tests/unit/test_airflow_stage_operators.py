@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from airflow.sdk.exceptions import (
@@ -321,3 +322,40 @@ class TestSearch:
         self.finished(stages, 3)
         stages.execute(stages.search())
         assert stages.context["ti"].pushed["study"] == f"{stages.storage}/study"
+
+
+class TestMadeByOthers:
+    """A study that a task before the first one makes."""
+
+    @pytest.fixture
+    def stages(self):
+        stages = Stages()
+        stages.template = replace(stages.template, is_made=True)
+        return stages
+
+    def test_where_there_is_no_such_study_there_is_nothing_to_do(self, stages):
+        with pytest.raises(
+            AirflowSkipException, match=r"there is no study .*: nothing is to be run"
+        ):
+            stages.execute(stages.search())
+
+    @pytest.mark.parametrize("search", ["skipped", "upstream_failed"])
+    def test_without_its_search_a_stage_is_no_failure_of_its_own(self, stages, search):
+        with pytest.raises(AirflowSkipException):
+            stages.close(0, search=search)
+
+    def test_params_of_the_run_are_those_of_another_study(self, stages):
+        opened = stages.begin()
+        for trial in range(3):
+            leave(opened, trial)
+        items = stages.execute(stages.search(), trials=50, existing="new")
+        assert [item["segments"] for item in items] == [[[0, 0]], [[1, 0]], [[2, 0]]]
+
+    def test_all_trials_may_fail_where_that_says_something(self, stages):
+        opened = stages.begin()
+        for trial in range(3):
+            leave(opened, trial, failure=("ValueError", "no"))
+        with pytest.raises(AirflowException, match="all 3 trials of this stage failed"):
+            stages.close(0)
+        stages.template = replace(stages.template, may_all_fail=True)
+        assert stages.close(0)["failed"] == [0, 1, 2]

@@ -165,6 +165,11 @@ class TestSummary:
         assert lines[0] == "digits halted: interrupted"
         assert lines[-1] == "go on with: tuneflow resume s3://b/digits"
 
+    def test_says_nothing_of_that_where_the_study_runs_elsewhere(self) -> None:
+        study = make_study()
+        lines = shown(summary(study, small_history(study), "s3://b/digits", is_driven_here=False))
+        assert not any("go on with" in line for line in lines)
+
 
 class Clock:
     """A clock that moves when it is told to."""

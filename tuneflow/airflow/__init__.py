@@ -1,4 +1,4 @@
-"""tuneflow in Airflow: a study as a task group, or as one deferrable task.
+"""tuneflow in Airflow: a study as a task group, or as one deferrable task; scheduled retuning.
 
     from tuneflow.airflow import tune_task_group
 
@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any
 from tuneflow.errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from tuneflow.airflow.drift_operator import DriftOperator
     from tuneflow.airflow.group import tune_task_group
     from tuneflow.airflow.hook import DaskHook
+    from tuneflow.airflow.retune_group import retune_task_group
     from tuneflow.airflow.tune_operator import TuneOperator
 
 _HOMES = {
     "DaskHook": "tuneflow.airflow.hook",
+    "DriftOperator": "tuneflow.airflow.drift_operator",
     "TuneOperator": "tuneflow.airflow.tune_operator",
+    "retune_task_group": "tuneflow.airflow.retune_group",
     "tune_task_group": "tuneflow.airflow.group",
 }
 
-__all__ = ["DaskHook", "TuneOperator", "tune_task_group"]
+__all__ = ["DaskHook", "DriftOperator", "TuneOperator", "retune_task_group", "tune_task_group"]
 
 
 def __getattr__(name: str) -> Any:

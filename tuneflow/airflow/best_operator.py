@@ -33,7 +33,7 @@ class BestOperator(StageOperator):
                 )
             best = best_of(opened)
         self.log.info("best: trial %s, %s %s", best["trial"], best["metric"], best["value"])
-        emit(context, self.outlets or (), best)
+        emit(context, self.outlets or (), best["study"], best)
         # So that a task can take a part of it. Airflow 3.0 cannot pass on that there is none.
         for key, value in best.items():
             if value is not None:

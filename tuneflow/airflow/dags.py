@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param, TaskGroup
 from airflow.sdk.definitions._internal.contextmanager import DagContext
+
+from tuneflow.airflow.versions import AirflowException
+from tuneflow.errors import SpecError
+from tuneflow.pipeline.making import calling_frame
+from tuneflow.pipeline.template import PARAMS
 
 
 def current_folder() -> Path:
@@ -17,13 +22,8 @@ def current_folder() -> Path:
 
 
 def _calling_file() -> str:
-    """Return the file of the code that is neither ours nor Airflow's."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("tuneflow", "airflow"):
-            return frame.f_code.co_filename
-        frame = frame.f_back
-    return str(Path.cwd() / "dag.py")
+    frame = calling_frame("airflow")
+    return frame.f_code.co_filename if frame is not None else str(Path.cwd() / "dag.py")
 
 
 def defaults_of(group: TaskGroup) -> dict[str, Any]:
@@ -31,14 +31,35 @@ def defaults_of(group: TaskGroup) -> dict[str, Any]:
     return {**group.dag.default_args, **group.default_args}
 
 
-def add_params() -> None:
-    """Add the params of `tuneflow.pipeline.template.PARAMS` to the DAG, but for those it has."""
+def add_params(names: Iterable[str] = PARAMS) -> None:
+    """Add params of ours to the DAG, but for those that it has.
+
+    Args:
+        names: which. Default: those of a study.
+    """
     dag = DagContext.get_current()
     if dag is None:
         return
-    for name, param in _params().items():
+    ours = _params()
+    for name in names:
         if name not in dag.params:
-            dag.params[name] = param
+            dag.params[name] = ours[name]
+
+
+def check_schedule() -> None:
+    """Raise SpecError when the time in a schedule of time and assets cannot be.
+
+    Airflow looks at a schedule of time alone itself, and at this one only when it is due.
+    """
+    dag = DagContext.get_current()
+    timetable = getattr(dag and dag.timetable, "timetable", None)
+    if timetable is None:
+        return
+    try:
+        timetable.validate()
+    except AirflowException as error:
+        given = getattr(timetable, "expression", timetable)
+        raise SpecError("schedule", f"{given!r} is no time: {error}") from None
 
 
 def _params() -> dict[str, Any]:
@@ -69,5 +90,10 @@ def _params() -> dict[str, Any]:
         ),
         "retry_failed": Param(
             False, type="boolean", description="Try the failed trials of the study again."
+        ),
+        "data_version": Param(
+            None,
+            type=["null", "string"],
+            description="Which data it is, for the record of champions; empty: as in the DAG.",
         ),
     }

@@ -15,20 +15,11 @@ from tuneflow.errors import ClusterError, TuneflowError
 from tuneflow.executors.placement import Request
 from tuneflow.pipeline.progress import Follower, line
 from tuneflow.remote.cluster import ClusterAddress
+from tuneflow.remote.ends import PATIENCE, PAUSE, Losses, known_end
 from tuneflow.remote.orders import DriverOrder
-from tuneflow.study import halting
 
 _EVERY = 5.0
 """Seconds between two looks at the journal."""
-
-_PATIENCE = 600.0
-"""Seconds that a cluster may be away."""
-
-_LOSSES = 5
-"""How many drivers may be lost in a row without a segment that ends in between."""
-
-_PAUSE = 2.0
-"""Seconds before a driver that was lost is ordered again."""
 
 _LEAST = 1.5
 """Seconds from the start to an event: Airflow may fail a task whose trigger fires before the
@@ -91,17 +82,18 @@ class DriverTrigger(BaseTrigger):
 
     async def _driven(self, follower: Follower) -> dict[str, str]:
         """Return the answer of the driver, or of one that followed it."""
-        losses, patience = _Losses(follower), 0.0
-        while (end := self._known_end(follower)) is None:
+        losses, patience = Losses(follower.history.closings), 0.0
+        while (end := known_end(self.order, follower.study, follower.history)) is None:
             async with self._cluster(patience) as cluster:
                 try:
                     return await self._answer(cluster)
                 except ClusterError as error:
                     lost = error
-            await asyncio.to_thread(losses.note, lost)
+            await asyncio.to_thread(follower.refresh)
+            losses.note(lost, follower.history.closings)
             self.log.warning("The driver is lost and will be ordered again: %s", lost)
-            patience = _PATIENCE
-            await asyncio.sleep(_PAUSE)
+            patience = PATIENCE
+            await asyncio.sleep(PAUSE)
         return end
 
     async def _answer(self, cluster: SharedCluster) -> dict[str, str]:
@@ -112,17 +104,6 @@ class DriverTrigger(BaseTrigger):
         if answer["state"] == "interrupted":
             raise ClusterError(answer["reason"])
         return answer
-
-    def _known_end(self, follower: Follower) -> dict[str, str] | None:
-        """Return how the study has ended, if a driver has seen to it since the order was made."""
-        history, order = follower.history, self.order
-        if order.retry_failed and history.epoch == order.epoch:
-            return None
-        if history.state == "finished":
-            return {"state": "finished", "reason": history.finished or ""}
-        if history.halted is not None and halting(follower.study, history) is not None:
-            return {"state": "halted", "reason": history.halted}
-        return None
 
     def _cluster(self, patience: float = 0.0) -> AbstractAsyncContextManager[SharedCluster]:
         return shared_cluster(self.address, Request.parse(self.resources), patience=patience)
@@ -147,25 +128,3 @@ class DriverTrigger(BaseTrigger):
                     self.log.info(line(follower.study, follower.history))
             except TuneflowError as error:
                 self.log.warning("The study cannot be looked at: %s", error)
-
-
-class _Losses:
-    """Counts the drivers that were lost in a row.
-
-    Args:
-        follower: of the study; where a segment has ended meanwhile, the count begins anew.
-    """
-
-    def __init__(self, follower: Follower) -> None:
-        self._follower = follower
-        self._closings = follower.history.closings
-        self._count = 0
-
-    def note(self, error: ClusterError) -> None:
-        """Count one more. Raises the error when there were too many."""
-        self._follower.refresh()
-        closings = self._follower.history.closings
-        self._count = 1 if closings > self._closings else self._count + 1
-        self._closings = closings
-        if self._count > _LOSSES:
-            raise error

@@ -9,16 +9,10 @@ from airflow.sdk import TaskGroup
 
 from tuneflow.airflow.best_output import BestOutput
 from tuneflow.airflow.dags import add_params, current_folder, defaults_of
-from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.airflow.making import check_place, check_task_args, make_template
-from tuneflow.airflow.stage_operators import (
-    BestOperator,
-    ScheduleOperator,
-    SearchOperator,
-    TrialOperator,
-)
+from tuneflow.airflow.stage_operators import BestOperator
+from tuneflow.airflow.stage_tasks import StageTasks
 from tuneflow.airflow.stages import require_whole, stages_of
-from tuneflow.airflow.trial_operator import LABEL
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
 from tuneflow.pipeline.template import Existing
@@ -27,12 +21,6 @@ from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
 from tuneflow.trial import Mode
-
-_LIMITS = ("pool", "max_active_tis_per_dag", "max_active_tis_per_dagrun")
-"""Operator arguments that say how many trials may run at once: then nothing begins before them."""
-
-_USUAL = "all_success"
-"""Airflow's own trigger rule."""
 
 
 def tune_task_group(
@@ -136,7 +124,7 @@ def tune_task_group(
     count = stages_of(study, stages)
     add_params()
     with TaskGroup(group_id) as group:
-        tasks = _Tasks(
+        tasks = StageTasks(
             {
                 "template": template,
                 "study_name": name or _default_name(group.group_id),
@@ -147,88 +135,12 @@ def tune_task_group(
             trial_args or {},
             defaults_of(group),
         )
-        return tasks.make(count, outlets)
-
-
-class _Tasks:
-    """Makes the tasks of a group.
-
-    Args:
-        study: which study it is, for each operator.
-        trials_per_task: see `tune_task_group`.
-        task_args: see `tune_task_group`.
-        trial_args: see `tune_task_group`.
-        defaults: what Airflow takes for arguments that are not given.
-    """
-
-    def __init__(
-        self,
-        study: Mapping[str, Any],
-        trials_per_task: int | None,
-        task_args: Mapping[str, Any],
-        trial_args: Mapping[str, Any],
-        defaults: Mapping[str, Any],
-    ) -> None:
-        self._study = study
-        self._trials_per_task = trials_per_task
-        self._task_args = {key: task_args[key] for key in task_args if key != "trigger_rule"}
-        self._trial_args = {**_of_trials(defaults), **self._task_args, **trial_args}
-        self._begins = task_args.get("trigger_rule", _USUAL)
-        self._fan_out = not _is_limited({**defaults, **self._trial_args})
-
-    def make(self, count: int, outlets: Any) -> BestOutput:
-        """Make so many stages, and return the output of the last task."""
-        stages = [self._stage(number, count) for number in range(count)]
+        made = tasks.make(count)
         best = BestOperator(
-            task_id="best",
-            stage=count,
-            outlets=outlets,
-            # So that ``best["config"]`` can be handed on.
-            **self._study,
-            **self._task_args,
+            task_id="best", stage=count, outlets=outlets, **tasks.study, **tasks.task_args
         )
-        for number, (_, _, schedule) in enumerate(stages):
-            later = stages[number + 1 :]
-            schedule.later_tasks = [task.task_id for stage in later for task in stage]
-            schedule >> [best, *(search for search, _, _ in later[:1])]
-        return BestOutput(best, stages[0][0])
-
-    def _stage(self, number: int, count: int) -> tuple[Any, Any, Any]:
-        study = {**self._study, "stage": number}
-        with TaskGroup(f"stage_{number}"):
-            search = SearchOperator(
-                task_id="search",
-                stages=count,
-                trials_per_task=self._trials_per_task,
-                fan_out=self._fan_out,
-                trigger_rule=_USUAL if number else self._begins,
-                **study,
-                **self._task_args,
-            )
-            trial = TrialOperator.partial(
-                task_id="trial", **{"map_index_template": LABEL, **study, **self._trial_args}
-            ).expand(item=search.output)
-            schedule = ScheduleOperator(
-                task_id="schedule", later_tasks=[], **study, **self._task_args
-            )
-        [search, trial] >> schedule
-        return search, trial, schedule
-
-
-def _of_trials(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of the trial tasks, where nobody has said otherwise.
-
-    Older versions of Airflow do not look for them in the signature of an operator that is mapped.
-    """
-    usual = {"retries": RETRIES, "retry_delay": RETRY_DELAY}
-    ours = {key: value for key, value in usual.items() if key not in defaults}
-    return {**ours, "trigger_rule": _USUAL} if "trigger_rule" in defaults else ours
-
-
-def _is_limited(trial_args: Mapping[str, Any]) -> bool:
-    """Whether Airflow is to say how many trials run at once."""
-    given = {key: trial_args.get(key) for key in _LIMITS}
-    return any(value not in (None, "default_pool") for value in given.values())
+        made.ends >> best
+        return BestOutput(best, made.first)
 
 
 def _default_name(group_id: str) -> str:

@@ -10,12 +10,10 @@ from typing import Any, Literal
 from airflow.sdk import BaseOperator
 
 from tuneflow.airflow.template import DagStudy
-from tuneflow.errors import ObjectiveError, SpecError, did_you_mean
-from tuneflow.executors.base import check_isolation
-from tuneflow.objective.importing import split_reference
+from tuneflow.errors import SpecError, did_you_mean
+from tuneflow.pipeline.making import checked, study_spec
 from tuneflow.pipeline.template import Existing
-from tuneflow.remote.code import Train, reference_of
-from tuneflow.spec import plain_spec
+from tuneflow.remote.code import Train
 from tuneflow.store_urls import check_name, normalise
 
 
@@ -43,11 +41,9 @@ def make_template(
     Raises:
         SpecError: one of them cannot work: the DAG has an import error then.
     """
-    check_isolation(isolation, timeout)
-    spec = plain_spec(objective=_reference(train), **study)
+    spec = study_spec(train, isolation=isolation, timeout=timeout, **study)
     template = DagStudy(spec, train, base, existing, isolation, timeout, conn_id)
-    template.check()
-    template.name("study", "run", {})
+    checked(template)
     return template
 
 
@@ -84,15 +80,3 @@ def check_task_args(given: Mapping[str, Any], caller: Callable[..., Any], field:
 
 _OURS = {"self", "kwargs", "task_id", "task_group", "dag", "outlets", "multiple_outputs"}
 """What a user cannot say of our tasks."""
-
-
-def _reference(train: Train) -> Mapping[str, Any]:
-    try:
-        reference = reference_of(train)
-        if "function" in reference:
-            split_reference(reference["function"])
-    except SpecError as error:
-        raise error.under("objective") from None
-    except ObjectiveError as error:
-        raise SpecError("objective", str(error)) from None
-    return reference

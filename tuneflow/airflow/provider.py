@@ -28,6 +28,8 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "tuneflow.airflow.tune_operator",
                     "tuneflow.airflow.stage_operators",
+                    "tuneflow.airflow.retune_operators",
+                    "tuneflow.airflow.drift_operator",
                 ],
             }
         ],

@@ -62,7 +62,7 @@ class ScheduleOperator(StageOperator):
             raise AirflowFailException(f"this stage is not open; clear {self._search}")
         is_new = opened.rounds == number + 1
         if is_new:
-            problem = problem_of_round(opened)
+            problem = problem_of_round(opened, may_all_fail=self.template.may_all_fail)
             if problem is not None:
                 raise AirflowException(f"{problem}; see their logs, mend the cause and clear them")
         again = self._is_to_retry(opened, context)
@@ -88,9 +88,11 @@ class ScheduleOperator(StageOperator):
         """Fail, or be skipped, as the search of this stage was: trials may fail, it may not.
 
         Of the stages after a failure none is marked as failed but the first: there the cause is.
+        Where a task makes the study, what comes after this one looks at that task, too.
         """
         state = _state(context, self._search)
-        if state == "failed" or (state == "upstream_failed" and not self.stage):
+        is_first = not self.stage and not self.template.is_made
+        if state == "failed" or (state == "upstream_failed" and is_first):
             raise AirflowFailException(f"{self._search} has not opened this stage; see its log")
         if state != "success":
             raise AirflowSkipException(f"{self._search} was not run")

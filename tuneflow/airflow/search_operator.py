@@ -9,7 +9,7 @@ from typing import Any
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
 from tuneflow.airflow.stage_operator import StageOperator
-from tuneflow.airflow.stages import MOST, bound
+from tuneflow.airflow.stages import require_stages
 from tuneflow.airflow.versions import AirflowFailException, AirflowSkipException, conf
 from tuneflow.executors.placement import Request
 from tuneflow.opened import SPEC_PATH, OpenStudy
@@ -19,7 +19,6 @@ from tuneflow.pipeline.launches import entry_of, launch_notes
 from tuneflow.pipeline.runs import begin_run
 from tuneflow.remote.cluster import Cluster
 from tuneflow.rounds import Round, open_round
-from tuneflow.study import Study
 
 
 class SearchOperator(StageOperator):
@@ -68,25 +67,24 @@ class SearchOperator(StageOperator):
 
     def _begin(self, context: Mapping[str, Any]) -> OpenStudy:
         """Create the study, or open the one that is there."""
-        params = context["params"]
-        study = self.template.study(self.study_name, context["run_id"], params)
-        self._check_stages(study, context)
-        study.searcher.prepare()
-        opened = OpenStudy.create(study, self.storage)
-        again = bool(params.get("retry_failed"))
+        opened = self._made(context) if self.template.is_made else self._create(context)
+        again = bool(context["params"].get("retry_failed"))
         begin_run(opened, context["dag"].dag_id, context["run_id"], retry_failed=again)
         return opened
 
-    def _check_stages(self, study: Study, context: Mapping[str, Any]) -> None:
-        """Refuse to begin what the DAG cannot finish; one that has begun may be nearly done."""
-        needed = bound(study)
-        if needed is None or needed <= self.stages or self.store(context).exists(SPEC_PATH):
-            return
-        count = f"up to {needed}" if needed <= MOST else f"more than {MOST}"
-        raise AirflowFailException(
-            f"the study can need {count} stages and the DAG has {self.stages}; trigger with fewer "
-            "trials, or give the DAG a larger round_size or more stages"
-        )
+    def _create(self, context: Mapping[str, Any]) -> OpenStudy:
+        study = self.template.study(self.study_name, context["run_id"], context["params"])
+        # One that has begun may be nearly done.
+        if not self.store(context).exists(SPEC_PATH):
+            require_stages(study, self.stages)
+        study.searcher.prepare()
+        return OpenStudy.create(study, self.storage)
+
+    def _made(self, context: Mapping[str, Any]) -> OpenStudy:
+        store = self.store(context)
+        if not store.exists(SPEC_PATH):
+            raise AirflowSkipException(f"there is no study {store.url}: nothing is to be run")
+        return OpenStudy.open(store.url)
 
     def _fan_out(self, opened: OpenStudy, current: Round, context: Mapping[str, Any]) -> None:
         """Make sure that the cluster can run the segments that have no outcome, and order them.

@@ -56,6 +56,19 @@ def stages_of(study: Study, stages: int | None = None) -> int:
     return stages
 
 
+def require_stages(study: Study, stages: int) -> None:
+    """Raise SpecError when a study can need more stages than a DAG has."""
+    needed = bound(study)
+    if needed is None or needed <= stages:
+        return
+    count = f"up to {needed}" if needed <= MOST else f"more than {MOST}"
+    raise SpecError(
+        "stages",
+        f"the study can need {count} stages and the DAG has {stages}",
+        "trigger with fewer trials, or give the DAG a larger round_size or more stages",
+    )
+
+
 def require_whole(field: str, value: Any) -> None:
     """Raise SpecError for an argument unless it is a whole number of 1 or more."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

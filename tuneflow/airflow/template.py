@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tuneflow.pipeline.template import StudyTemplate
 
@@ -13,6 +15,15 @@ class DagStudy(StudyTemplate):
 
     Attributes:
         conn_id: the Airflow connection of the Dask cluster.
+        is_made: whether a task before the first one makes the study, under the very name; where
+            it has not, there is nothing to do.
+        may_all_fail: whether the study goes on when all of its trials fail.
     """
 
     conn_id: str = "dask_default"
+    is_made: bool = False
+    may_all_fail: bool = False
+
+    def name(self, name: str, run_id: str, params: Mapping[str, Any]) -> str:
+        """Return the study's name in one run; see `StudyTemplate.name`."""
+        return name if self.is_made else super().name(name, run_id, params)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 from airflow.sdk import BaseOperator
@@ -31,14 +30,16 @@ from tuneflow.opened import OpenStudy
 from tuneflow.pipeline.best import best_of
 from tuneflow.pipeline.progress import line
 from tuneflow.pipeline.template import Existing
-from tuneflow.remote.cluster import Cluster, ClusterAddress
+from tuneflow.remote.cluster import Cluster
 from tuneflow.remote.code import Train
+from tuneflow.remote.ends import is_halted
 from tuneflow.remote.orders import DriverOrder, driver_key
+from tuneflow.remote.place import executor_at
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
 from tuneflow.store import Store
-from tuneflow.study import Study, halting
+from tuneflow.study import Study
 from tuneflow.trial import Mode
 
 
@@ -133,7 +134,8 @@ class TuneOperator(BaseOperator):
             if opened.history.state == "finished" and not order.retry_failed:
                 return self._found(context, opened)
             address = DaskHook(self.template.conn_id).address()
-            _place(self.template.base, address).remember(opened.store)
+            place = LastPlace(str(self.template.base), executor_at(address))
+            place.remember(opened.store)
             with Cluster(address, Request.parse(opened.study.resources)) as cluster:
                 self.dashboard = cluster.dashboard
                 cluster.submit(order)
@@ -175,19 +177,19 @@ class TuneOperator(BaseOperator):
     def _found(self, context: Mapping[str, Any], opened: OpenStudy) -> dict[str, Any]:
         self.log.info("%s: %s", opened.history.finished, line(opened.study, opened.history))
         best = best_of(opened)
-        emit(context, self.outlets, best)
+        emit(context, self.outlets, best["study"], best)
         return best
 
     def _order(self, context: Mapping[str, Any], opened: OpenStudy) -> DriverOrder:
         history = opened.history
-        is_halted = history.halted is not None and halting(opened.study, history) is not None
+        again = bool(context["params"].get("retry_failed"))
         return DriverOrder(
             opened.url,
             self.template.code(),
             attempt=context["ti"].try_number,
             isolation=self.template.isolation,
             timeout=self.template.timeout,
-            retry_failed=bool(context["params"].get("retry_failed")) or is_halted,
+            retry_failed=again or is_halted(opened.study, history),
             epoch=history.epoch,
         )
 
@@ -210,11 +212,3 @@ class TuneOperator(BaseOperator):
     def _default_name(self) -> str:
         end = "" if self.task_id == "tune" else f".{self.task_id}"
         return f"{{{{ dag.dag_id }}}}{end}"
-
-
-def _place(folder: Path, address: ClusterAddress) -> LastPlace:
-    """Return where a study runs, for those who resume it by the command."""
-    given = {name: value for name, value in address.to_json().items() if value is not None}
-    timeout = given.pop("timeout")
-    given.pop("dashboard", None)
-    return LastPlace(str(folder), {"type": "dask", **given, "connect_timeout": timeout})
