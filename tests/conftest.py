@@ -25,6 +25,7 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 PREFECT_HOME = tempfile.mkdtemp(prefix="tuneflow-prefect-")
 os.environ["PREFECT_HOME"] = PREFECT_HOME
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "False"
+os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "90"
 os.environ["DO_NOT_TRACK"] = "1"
 
 
@@ -74,8 +75,17 @@ def prefect_api(tmp_path_factory):
         yield url
 
 
+@pytest.fixture(scope="session")
+def temporary_server():
+    """Ends the server that Prefect starts by itself, if it does, while it can still say so."""
+    yield
+    from tests.prefect_server import end_temporary
+
+    end_temporary()
+
+
 @pytest.fixture
-def no_prefect_api():
+def no_prefect_api(temporary_server):
     """Prefect without a server: it starts one for the time being where it needs one."""
     from tests.prefect_server import without
 

@@ -63,6 +63,7 @@ def chooses(folder):
 
     def train(config):
         option, seed = config["option"], config["seed"]
+        trainer.note(folder / "processes", os.getpid())
         trainer.note(folder / "steps", option, seed)
         trainer.wait_at_limit(folder)
         best = (folder / "best").read_text()
@@ -99,6 +100,6 @@ def triggers():
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        weekly.serve("served", triggers=triggers())
+        weekly.serve("retuned", triggers=triggers())
     else:
         weekly(run=sys.argv[1])

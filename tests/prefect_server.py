@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 import urllib.request
@@ -10,7 +11,11 @@ from unittest import mock
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, LogFilter
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.asyncutils import run_coro_as_sync
 
 from tests.clusters import process, until
 
@@ -53,6 +58,18 @@ def without():
         os.environ.pop("PREFECT_API_URL", None)
         with temporary_settings(restore_defaults={PREFECT_API_URL}):
             yield
+
+
+def end_temporary():
+    """End the server that Prefect has started by itself, once it has been told everything."""
+
+    async def drain():
+        for drained in (APILogWorker.drain_all(), EventsWorker.drain_all()):
+            if inspect.isawaitable(drained):
+                await drained
+
+    run_coro_as_sync(drain())
+    SubprocessASGIServer().stop()
 
 
 def free_port():

@@ -31,13 +31,14 @@ class PrefectPages:
         """Open the page of one artifact, and wait until a word is on it."""
         self._open(f"artifacts/artifact/{artifact.id}", word, height)
 
-    def open_run(self, flow_run_id: Any, word: str, tab: str = "") -> None:
-        """Open the page of a flow run, on one of its tabs, and wait until a word is on it."""
-        self._open(f"runs/flow-run/{flow_run_id}", word)
-        if tab:
-            named = f"[...document.querySelectorAll('button')].find(b => b.innerText == '{tab}')"
-            self.page.wait_for(named)
-            self.page.run(f"{named}.click()")
+    def open_run(self, flow_run_id: Any, tab: str, word: str) -> None:
+        """Open a tab of the page of a flow run, and wait until a word is on it."""
+        self._open(f"runs/flow-run/{flow_run_id}", tab)
+        self.page.run(
+            "[...document.querySelectorAll('body *')]"
+            f".filter(one => !one.children.length && one.innerText == {json.dumps(tab)})[0].click()"
+        )
+        self.wait_for(word)
 
     def text(self) -> str:
         """Return what can be read on the page."""

@@ -120,11 +120,11 @@ def launches(history):
 
 
 @contextmanager
-def adaptive(minimum, maximum):
+def adaptive(minimum, maximum, threads=1):
     """A cluster whose workers, one process each, join and leave as there is work for them."""
     with LocalCluster(
         n_workers=minimum,
-        threads_per_worker=1,
+        threads_per_worker=threads,
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
         silence_logs=50,
@@ -223,7 +223,8 @@ class TestAdaptiveClusters:
     def test_any_number_of_drivers_may_be_killed_while_the_study_gets_on(self, tmp_path):
         opened = new_study(tmp_path, trials=KILLS + 1, max_concurrent=1)
         with (
-            adaptive(2, 3) as address,
+            # A trial whose driver is gone keeps its thread until its next report.
+            adaptive(2, 3, threads=2) as address,
             Cluster(ClusterAddress(address), Request()) as connection,
             watching(address) as watch,
         ):
@@ -253,7 +254,7 @@ class TestRetiredWorkers:
     def three(self, tmp_path):
         """A cluster of three workers, a connection, and a watch."""
         with (
-            cluster(3) as address,
+            cluster(3, threads=2) as address,
             Cluster(ClusterAddress(address), Request()) as connection,
             watching(address) as watch,
         ):
@@ -314,18 +315,33 @@ def opened_executor(folder, train, **settings):
         yield executor
 
 
-def follow(executor, found):
-    """Let an executor work until ``found`` gives something for what it says; return that."""
-    return until(lambda: found(executor.wait(0.05)))
+class Told:
+    """What an executor has told so far."""
 
+    def __init__(self, executor):
+        self._executor = executor
+        self._messages = []
 
-def is_end(messages):
-    return next((message.outcome for message in messages if isinstance(message, Ended)), None)
+    def until(self, condition):
+        """Let the executor work until something is so; return it."""
+        return until(lambda: self._hear() or condition(), seconds=60)
 
+    def report(self, level):
+        """Wait for the report of a level."""
+        return self.until(lambda: next((r for r in self._reports() if r.resource == level), None))
 
-def is_report(messages, level):
-    told = (message.report for message in messages if isinstance(message, Progress))
-    return next((report for report in told if report.resource == level), None)
+    def outcome(self):
+        """Wait for the end."""
+        return self.until(lambda: next(self._outcomes(), None))
+
+    def _hear(self):
+        self._messages += self._executor.wait(0.05)
+
+    def _reports(self):
+        return (message.report for message in self._messages if isinstance(message, Progress))
+
+    def _outcomes(self):
+        return (message.outcome for message in self._messages if isinstance(message, Ended))
 
 
 class TestLosses:
@@ -338,11 +354,12 @@ class TestLosses:
             opened_executor(tmp_path, learning(tmp_path), address=address) as executor,
         ):
             executor.submit(Segment(0, 0, {"x": 1.0}))
+            told = Told(executor)
             for count in range(1, 5):
-                follow(executor, lambda _: computed(tmp_path)[0, 2] == count)  # noqa: B023
+                told.until(lambda: computed(tmp_path)[0, 2] == count)  # noqa: B023
                 watch.retire(watch.of_process(steps(tmp_path)[-1][2]))
             let_go(tmp_path, 0)
-            outcome = follow(executor, is_end)
+            outcome = told.outcome()
         assert outcome.status == "completed"
         assert computed(tmp_path)[0, 1] == 1
 
@@ -363,10 +380,10 @@ class TestLosses:
 
         with opened_executor(tmp_path, train, workers=2) as executor:
             executor.submit(Segment(0, 0, {"x": 1.0}))
+            told = Told(executor)
             for level in range(1, levels):
-                report = follow(executor, lambda m: is_report(m, level))  # noqa: B023
-                os.kill(int(report.metrics["pid"]), signal.SIGKILL)
-            outcome = follow(executor, is_end)
+                os.kill(int(told.report(level).metrics["pid"]), signal.SIGKILL)
+            outcome = told.outcome()
         assert outcome.status == "completed"
         assert [report.resource for report in outcome.reports] == list(range(1, levels))
 

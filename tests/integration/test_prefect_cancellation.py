@@ -138,7 +138,9 @@ def held_run(served, limit):
 
 def flow_process(served):
     """Return the process of the flow run that is under way."""
-    (found,) = [one for one in family(served.process.pid) if "prefect.engine" in one.cmdline()]
+    (found,) = [
+        one for one in family(served.process.pid) if "--multiprocessing-fork" in one.cmdline()
+    ]
     return found
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-from prefect.client.orchestration import get_client
 
 import tuneflow
 from tests import trainer
@@ -110,7 +109,7 @@ class TestThreads:
             "trial": found.best_trial.number,
             "value": found.best_value,
             "metric": "loss",
-            "config": found.best_params,
+            "config": found.best_trial.params,
             "checkpoint": f"{study.as_uri()}/{found.best_trial.checkpoint}",
         }
 
@@ -138,7 +137,6 @@ class TestThreads:
         assert Counter(states.values()) == {"Completed": 5, "Failed": 1}
         assert next(name for name in states if states[name] == "Failed").startswith("trial 1 ·")
         # The study has its own rules for that; Prefect does not try it again.
-        assert Counter(notes(tmp_path, "begun"))[("1",)] == 0
         assert notes(tmp_path, "begun").count(["1"]) == 1
         said = logs(last_run().id, "Traceback")
         assert "RuntimeError: the data is not there" in said
@@ -210,7 +208,7 @@ class TestThreads:
         tested = flow(breaks_at(tmp_path, 9), tmp_path, trials=2)
         assert tested() == tested()
         assert len(notes(tmp_path, "begun")) == 2
-        assert list(task_runs(last_run().id, 1)) == ["search round 0"]
+        assert list(task_runs(last_run().id, 1)) == ["search round 1"]
 
     def test_each_run_has_a_study_of_its_own_if_they_are_to_be_new(self, tmp_path):
         tested = flow(breaks_at(tmp_path, 9), tmp_path, trials=2, existing="new")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.events import emit_event
+from prefect.exceptions import ObjectNotFound
 
 import tuneflow
 from tests.airflow_system import ROOT
-from tests.clusters import process, until
+from tests.clusters import cluster, process, until
 from tests.end_to_end import hold, let_go, notes
 from tests.prefect_retunes import LINE, NEW_DATA, RETUNE, Data, chooses
 from tests.prefect_server import flow_runs, task_runs
@@ -301,7 +302,8 @@ def elsewhere(data, *arguments):
 @pytest.mark.usefixtures("prefect_api")
 def test_after_kill_9_the_same_run_goes_on_and_trains_nothing_twice(storage, data):
     data.come("a")
-    retuning(data)(data_version="v1")
+    with elsewhere(data, "first") as flow:
+        assert flow.wait(60) == 0
     before = len(notes(data.folder))
     data.come("b")
     # That is 3 seeds of the champion, the 4 trials of the search, and one of the challenger.
@@ -312,17 +314,18 @@ def test_after_kill_9_the_same_run_goes_on_and_trains_nothing_twice(storage, dat
         os.kill(flow.pid, signal.SIGKILL)
         flow.wait()
     let_go(data.folder)
-    finished = map(tuple, notes(data.folder)[before : before + 7])
+    finished = [tuple(trial) for trial in notes(data.folder)[before : before + 7]]
     assert log(storage) == ["began", "promoted", "began"]
-    said = retuning(data)(run="second")
-    assert (said["promoted"], said["champion"]["config"]["option"]) == (True, "b")
+    with elsewhere(data, "second") as flow:
+        assert flow.wait(60) == 0
     assert log(storage) == ["began", "promoted", "began", "promoted"]
+    assert champion(storage).config["option"] == "b"
     assert {data.trained[trial] for trial in finished} == {1}
 
 
 def is_served():
     with get_client(sync_client=True) as client:
-        return [one for one in client.read_deployments() if one.name == "served"]
+        return [one for one in client.read_deployments() if one.name == "retuned"]
 
 
 @pytest.mark.slow
@@ -343,3 +346,54 @@ def test_a_metric_that_has_drifted_and_new_data_begin_a_retune(storage, data):
         until(lambda: len(log(storage)) == 4, 60, 0.2)
     records = Line.open(f"{storage}/{LINE}").log.records
     assert [one.data["trigger"] for one in records if one.type == "began"] == ["drift", "event"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_trials_of_all_three_studies_run_on_a_dask_cluster(storage, data):
+    with cluster(workers=2) as address:
+        retune = retuning(data, task_runner=address)
+        data.come("a")
+        retune()
+        data.come("b")
+        assert retune()["champion"]["config"]["option"] == "b"
+    processes = {int(pid) for (pid,) in notes(data.folder, "processes")}
+    assert processes
+    assert os.getpid() not in processes
+
+
+EXAMPLES = {
+    "retune-scanned-digits/weekly": ("0 2 * * 1", "tuneflow.metric.drifted"),
+    "check-drift/hourly": ("0 * * * *", None),
+    "deploy-champion/on-promotion": (None, PROMOTED),
+}
+"""The schedule of each deployment of the example, and the event that begins it."""
+
+
+def examples():
+    """Return the deployments of the example that there are, as above."""
+    found = {}
+    with get_client(sync_client=True) as client:
+        for name in EXAMPLES:
+            with suppress(ObjectNotFound):
+                deployment = client.read_deployment_by_name(name)
+                crons = [one.schedule.cron for one in deployment.schedules]
+                made = client.request(
+                    "GET", f"/automations/related-to/prefect.deployment.{deployment.id}"
+                )
+                expected = [event for one in made.json() for event in one["trigger"]["expect"]]
+                found[name] = (*(crons or [None]), *(expected or [None]))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_the_example_is_served_with_its_schedules_and_its_events(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TUNEFLOW_STORAGE": str(tmp_path)}
+    script, log = ROOT / "flows" / "retune.py", tmp_path / "served.log"
+    with (
+        log.open("w") as said,
+        process(script, "--serve", env=environment, stdout=said, stderr=said) as served,
+    ):
+        until(lambda: examples() == EXAMPLES or served.poll() is not None, 60, 0.2)
+        assert served.poll() is None, log.read_text()

@@ -182,7 +182,9 @@ class TestDetached:
         assert (document["address"], document["state"]) == (shared, "begun")
 
     def test_the_place_is_kept_for_a_resume(self, shared, folder):
-        submit(folder, shared, "--detach", "--set", "executor={type: dask, isolation: process}")
+        with (folder / "study.yaml").open("a") as file:
+            file.write("executor: inline\n")
+        submit(folder, shared, "--detach", "--set", "executor.isolation=process")
         place = LastPlace.recall(opened_at(folder).store)
         assert place.folder == str(folder)
         assert place.executor["address"] == shared
@@ -540,6 +542,10 @@ class TestBadInput:
     def test_no_address_is_one_sentence(self, folder, capsys):
         assert main(["submit", f"{folder}/study.yaml"]) == 2
         assert "--address: it is not said which Dask cluster is meant" in said(capsys)
+
+    def test_an_executor_of_another_kind_is_one_sentence(self, folder, capsys):
+        assert submit(folder, "tcp://127.0.0.1:1", "--set", "executor=inline") == 2
+        assert "executor: 'inline' is no Dask cluster; leave it out" in said(capsys)
 
     def test_a_mistake_in_the_file_is_told_first(self, folder, capsys):
         assert submit(folder, "tcp://127.0.0.1:1", "--set", "trails=3") == 2

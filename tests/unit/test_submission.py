@@ -139,7 +139,7 @@ class TestErrorsOfWorkers:
     def test_a_missing_module_can_be_brought_along(self):
         told = on_worker(MissingModuleError("the worker a has no module 'b'; install it there"))
         assert type(told) is ObjectiveError
-        assert str(told).endswith("install it there, or bring it along with --upload")
+        assert str(told).endswith("install it there, or bring it along with --upload (uploads=[…])")
 
     def test_a_missing_package_says_where_it_is_missing(self):
         told = on_worker(MissingDependencyError("optuna", "optuna"))

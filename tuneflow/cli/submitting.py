@@ -138,8 +138,10 @@ def _executor(file: StudyFile, given: Mapping[str, str]) -> DaskExecutor:
     from tuneflow.driving import make_executor
     from tuneflow.errors import SpecError
 
-    known = file.executor if file.executor.get("type") == "dask" else {"type": "dask"}
-    executor: Any = make_executor({**known, **given})
+    kind = file.executor.get("type", "dask")
+    if kind != "dask":
+        raise SpecError("executor", f"{kind!r} is no Dask cluster", "leave it out")
+    executor: Any = make_executor({**file.executor, **given})
     if executor.address is None:
         raise SpecError(
             "--address",

@@ -40,17 +40,23 @@ class Artifacts:
         opened: the study, which is refreshed where it has to be.
         name: what the keys carry. Default: the study's name. Where each flow run makes a study of
             its own, a name that they share makes one history of them.
+        storage: where what has this name is kept. Default: the study's storage.
         report_base: where a browser finds the storage; see
             `tuneflow.prefect.stored_report.StoredReport`.
     """
 
     def __init__(
-        self, opened: OpenStudy, *, name: str | None = None, report_base: str | None = None
+        self,
+        opened: OpenStudy,
+        *,
+        name: str | None = None,
+        storage: str | None = None,
+        report_base: str | None = None,
     ) -> None:
         self._opened = opened
         self._base = report_base
-        storage, _, own = opened.url.rpartition("/")
-        self._kept = KeptArtifacts(key_of(name or unquote(own), storage))
+        place, _, own = opened.url.rpartition("/")
+        self._kept = KeptArtifacts(key_of(name or unquote(own), storage or place))
         self._report: StoredReport | None = None
         self._next_progress = 0.0
         self._failed: dict[str, float] = {}

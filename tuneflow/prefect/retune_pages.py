@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tuneflow.convert import flatten
@@ -77,24 +77,24 @@ def _values(champion: Champion | None, challenger: Champion | None) -> str:
     """Return the values of both, one row for each seed."""
     one = challenger or champion
     metric = escaped(one.metric) if one is not None else ""
-    rows = [*_by_seed(champion, challenger), ("mean", _mean(champion), _mean(challenger), "")]
-    if champion is not None and challenger is not None:
-        rows[-1] = (*rows[-1][:3], text.number(challenger.value - champion.value))
-    return table((f"{metric} with seed", "champion", "challenger", "difference"), rows)
+    sign = -1.0 if one is not None and one.mode == "min" else 1.0
+    ours, theirs = _by_seed(champion), _by_seed(challenger)
+    rows = [
+        (str(seed), _number(a), _number(b), _better(a, b, sign))
+        for seed in dict.fromkeys((*ours, *theirs))
+        for a, b in [(ours.get(seed), theirs.get(seed))]
+    ]
+    gained = _better(_value(champion), _value(challenger), sign)
+    rows.append(("mean", _mean(champion), _mean(challenger), gained))
+    return table((f"{metric} with seed", "champion", "challenger", "better by"), rows)
 
 
-def _by_seed(
-    champion: Champion | None, challenger: Champion | None
-) -> Iterator[tuple[str, str, str, str]]:
-    ours, theirs = _values_of(champion), _values_of(challenger)
-    for seed in dict.fromkeys((*ours, *theirs)):
-        a, b = ours.get(seed), theirs.get(seed)
-        difference = None if a is None or b is None else b - a
-        yield str(seed), _number(a), _number(b), _number(difference)
-
-
-def _values_of(one: Champion | None) -> dict[int, float]:
+def _by_seed(one: Champion | None) -> dict[int, float]:
     return {} if one is None else dict(zip(one.seeds, one.values, strict=False))
+
+
+def _value(one: Champion | None) -> float | None:
+    return None if one is None else one.value
 
 
 def _mean(one: Champion | None) -> str:
@@ -108,6 +108,13 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return text.number(value) if math.isfinite(value) else "no value"
+
+
+def _better(ours: float | None, theirs: float | None, sign: float) -> str:
+    """Return by how much the challenger's value is better; empty where that is not known."""
+    if ours is None or theirs is None or not math.isfinite(theirs - ours):
+        return ""
+    return text.number(sign * (theirs - ours))
 
 
 def _test(found: Comparison) -> str:

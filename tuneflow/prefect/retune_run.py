@@ -48,6 +48,12 @@ def run_retune(plan: RetunePlan, params: Mapping[str, Any]) -> dict[str, Any]:
     return _RetuneRun(plan, params, FlowRunContext.get()).run()
 
 
+def trigger_of(flow_run: Any, params: Mapping[str, Any]) -> str:
+    """Return what has set a flow run off, unless a parameter says it."""
+    creator = getattr(flow_run.created_by, "type", None) or ""
+    return str(params.get("trigger") or _TRIGGERS.get(creator, "manual"))
+
+
 class _RetuneRun:
     """A retune in one flow run."""
 
@@ -67,7 +73,7 @@ class _RetuneRun:
         begun = self._begin(line.url, known)
         retune = Line.open(begun["line"]).retune(begun["retune"])
         with self._noting_failure(retune):
-            self._measure_and_search(begun)
+            self._take_steps(begun)
         return self._told(retune)
 
     def _begin(self, url: str, known: Retune | None) -> dict[str, Any]:
@@ -76,17 +82,15 @@ class _RetuneRun:
         version = version or (known.began.data["data_version"] if known else today())
         plan = self._plan.plan(self._params, version)
         begun: dict[str, Any] = self._step(retune_tasks.begin)(
-            url, retune_tasks.plan_text(plan), self._run, version, self._trigger
+            url,
+            retune_tasks.plan_text(plan),
+            self._run,
+            version,
+            trigger_of(self._context.flow_run, self._params),
         )
         return begun
 
-    @property
-    def _trigger(self) -> str:
-        """What set the run off, unless a param says it."""
-        creator = getattr(self._context.flow_run.created_by, "type", None) or ""
-        return str(self._params.get("trigger") or _TRIGGERS.get(creator, "manual"))
-
-    def _measure_and_search(self, begun: Mapping[str, Any]) -> None:
+    def _take_steps(self, begun: Mapping[str, Any]) -> None:
         """Take all steps up to the verdict."""
         which = {"line": begun["line"], "retune": begun["retune"]}
         self._drive("champion", begun["study"])
@@ -105,7 +109,8 @@ class _RetuneRun:
         if url is None:
             return
         search, opened = self._plan.search, OpenStudy.open(url)
-        artifacts = Artifacts(opened)
+        # The searches of all retunes of a line are one history, and so are its champions.
+        artifacts = Artifacts(opened, name=f"{search.name}-{phase}", storage=self._place)
         with told_of_problems(artifacts):
             finished = drive_study(
                 search,
@@ -140,14 +145,19 @@ class _RetuneRun:
             emit_promoted(said)
         return said
 
+    @property
+    def _place(self) -> str:
+        """The storage of the line."""
+        return self._plan.line_url.rpartition("/")[0]
+
     def _show(self, retune: Retune, record: Record) -> None:
         """Keep the artifact of the line; a retune does not fail for what is shown of it."""
-        url = retune.line.url
-        kept = KeptArtifacts(key_of(url.rpartition("/")[2], url))
+        kept = KeptArtifacts(key_of(self._plan.search.name, self._place))
         try:
             kept.keep("champion", "markdown", verdict_page(retune, record), caption(retune, record))
         except Exception as error:  # noqa: BLE001 - see above
-            get_run_logger().warning("cannot show the verdict of %s in Prefect: %s", url, error)
+            line = retune.line.url
+            get_run_logger().warning("cannot show the verdict of %s in Prefect: %s", line, error)
 
 
 def _best(finished: OpenStudy) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ it stands, and `tuneflow.last_place` which cluster it was given to.
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -273,14 +274,14 @@ def check_answer(made: Submission, answer: Mapping[str, Any]) -> None:
     if answer["state"] == "fenced":
         raise StudyConflictError(
             f"another driver has taken over {made.url}, and the submitted one has ended; the study "
-            f"goes on there: tuneflow watch {made.url}"
+            f"goes on there: tuneflow watch {shlex.quote(made.url)}"
         )
 
 
 def on_worker(error: TuneflowError) -> TuneflowError:
     """Return a driver's error as one that says where it happened, where it does not itself."""
     if isinstance(error, MissingModuleError):
-        return ObjectiveError(f"{error}, or bring it along with --upload")
+        return ObjectiveError(f"{error}, or bring it along with --upload (uploads=[…])")
     if isinstance(error, MissingDependencyError):
         return SpecError("", f"the worker of the study's driver lacks a package: {error}")
     if isinstance(error, StorageError):
