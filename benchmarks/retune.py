@@ -11,18 +11,17 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 # Matrices this small are multiplied fastest by one thread, and NumPy reads this when it is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from benchmarks import page
 from tests.drifting import EPOCHS, SPACE, training
 from tests.null_retunes import most_allowed, promotions
 from tuneflow.retune.line import Line
@@ -30,7 +29,6 @@ from tuneflow.retune.local import Retuned, retune
 from tuneflow.schedulers import ASHA
 from tuneflow.searchers import TPE
 
-DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEADING = "## Retuning"
 WEEKS = 4
 """How many weeks a line was retuned before the one that is measured."""
@@ -80,7 +78,7 @@ def main() -> None:
     section = render(pairs, nulls, options.nulls)
     print(section)
     if options.write:
-        DOCS.write_text(replaced(DOCS.read_text(), section))
+        page.put(HEADING, section)
 
 
 def measured(seed: int) -> Pair:
@@ -194,23 +192,16 @@ def _mark(met: bool) -> str:
     return "✓" if met else "✗"
 
 
-def replaced(page: str, section: str) -> str:
-    """Return the page with the section in place of an older one, or at its end."""
-    old = re.search(rf"{re.escape(HEADING)}\n.*?(?=\n## |\Z)", page, re.DOTALL)
-    if old is None:
-        return f"{page.rstrip()}\n\n{section}"
-    return page[: old.start()] + section.rstrip() + "\n" + page[old.end() :]
-
-
 _SECTION = """\
 {heading}
 
 A small network learns digits whose noise gets stronger every week (tests/drifting.py: learning
 rate, momentum, weight decay and the strength of augmentation; up to 27 epochs under ASHA, with
-TPE). A line was retuned for {weeks} weeks. In the next week it is retuned with at most {goal} of what
-a retune without any past uses on the same data. Medians [least to most] of {pairs} seeds; a loss is
-the mean over {judges} seeds that no retune has seen. The resource counts everything: measuring the
-champion, the search, measuring the challenger. Written by `python -m benchmarks.retune --write`.
+TPE). A line was retuned for {weeks} weeks. In the next week it is retuned with at most {goal} of
+what a retune without any past uses on the same data. Medians [least to most] of {pairs} seeds; a
+loss is the mean over {judges} seeds that no retune has seen. The resource counts everything:
+measuring the champion, the search, measuring the challenger. Written by
+`python -m benchmarks.retune --write`.
 
 | champion | loss on that week's data | epochs that the retune took |
 | --- | --- | --- |

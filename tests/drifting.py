@@ -58,7 +58,7 @@ def drifting_digits(week: int, seed: int = 0) -> Digits:
     """
     images, labels = load_digits(return_X_y=True)
     rng = np.random.default_rng([seed, week])
-    strength = 0.5 + 0.3 * math.sin(week / 10)
+    strength = 0.5 + 0.3 * math.sin(week / 6)
     order = rng.permutation(len(labels))
     clean, labels = images[order] / 16 - 0.5, labels[order]
     noisy = clean[800:] + rng.normal(0, strength, clean[800:].shape)

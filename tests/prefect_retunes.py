@@ -1,8 +1,8 @@
 """A retune that tests run in their own process, in another one, or have served.
 
 The environment variable TESTED_FOLDER names a folder in which the file "best" says which option is
-the best with the data of the day. The trials take notes of their options and seeds there, and can
-be held (see `tests.end_to_end`).
+the best with the data of the day. The trials take notes there of their options and seeds, and of
+their processes, and can be held (see `tests.end_to_end`).
 """
 
 from __future__ import annotations

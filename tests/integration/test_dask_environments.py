@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import random
 import re
 import shlex
 import signal
@@ -22,17 +23,20 @@ import pytest
 from distributed import Client, LocalCluster
 
 import tuneflow
-from tests import end_to_end, stand_ins
+from tests import end_to_end, stand_ins, trainer
 from tests.certificates import make_certificates
 from tests.clusters import await_workers, cluster, scheduler, until, worker
 from tests.end_to_end import assert_whole, hold, prepare_anywhere, resume
 from tests.trainer import note
 from tuneflow.cli import main
+from tuneflow.driving import drive
 from tuneflow.errors import ClusterError
 from tuneflow.events import Launched
 from tuneflow.executors.base import Ended, Progress
 from tuneflow.executors.dask import DaskExecutor
+from tuneflow.executors.inline import InlineExecutor
 from tuneflow.executors.placement import Request
+from tuneflow.last_place import LastPlace
 from tuneflow.objective import PythonObjective
 from tuneflow.opened import OpenStudy
 from tuneflow.remote.cluster import Cluster, ClusterAddress
@@ -152,11 +156,16 @@ class Watch:
         found = self._client.run(os.getpid, on_error="ignore")
         return next(worker for worker, its in found.items() if its == pid)
 
-    def process_of(self, worker):
-        return self._client.run(os.getpid, workers=[worker])[worker]
+    def kill(self, worker):
+        """Kill -9 a worker's process; return whether there is one."""
+        found = self._client.run(os.getpid, workers=[worker], on_error="ignore").get(worker)
+        if found is not None:
+            os.kill(found, signal.SIGKILL)
+        return found is not None
 
     def retire(self, worker):
-        assert worker in self._client.retire_workers([worker])
+        """Retire a worker; return whether it went."""
+        return worker in self._client.retire_workers([worker])
 
 
 @contextmanager
@@ -232,7 +241,7 @@ class TestAdaptiveClusters:
             for trial in range(KILLS):
                 let_go(tmp_path, trial)
                 until(lambda: computed(tmp_path)[trial + 1, 2])  # noqa: B023
-                os.kill(watch.process_of(until(lambda: watch.holding(given.key))), signal.SIGKILL)
+                assert watch.kill(until(lambda: watch.holding(given.key)))
                 until(lambda: refreshed(opened).epoch == trial + 2)  # noqa: B023
             let_go(tmp_path, KILLS)
             assert connection.result(future)["state"] == "finished"
@@ -241,6 +250,49 @@ class TestAdaptiveClusters:
         assert sorted(launches(history)) == [(trial, 0) for trial in range(KILLS + 1)]
         assert history.counts["completed"] == KILLS + 1
         assert {computed(tmp_path)[trial, 1] for trial in range(KILLS + 1)} == {1}
+
+    def test_whoever_is_killed_or_retired_the_journal_of_rounds_is_that_of_one_undisturbed_run(
+        self, tmp_path
+    ):
+        halving = {"type": "successive_halving", "max_resource": 9, "reduction_factor": 3}
+        rounds = {"scheduler": halving, "trials": None, "round_size": "all"}
+        (tmp_path / "calm").mkdir()
+        (tmp_path / "stormy").mkdir()
+        calm = new_study(tmp_path / "calm", **rounds)
+        place = LastPlace(str(tmp_path))
+        drive(calm, PythonObjective(slow(tmp_path / "calm")), InlineExecutor(), place=place)
+        opened, rng = new_study(tmp_path / "stormy", **rounds), random.Random(4)
+        with (
+            adaptive(2, 3, threads=2) as address,
+            Cluster(ClusterAddress(address), Request()) as connection,
+            watching(address) as watch,
+        ):
+            given = driver(opened, slow(tmp_path / "stormy"), settings={"parallel": 4})
+            future = connection.submit(given)
+            for harm in (watch.kill, watch.retire, watch.kill, watch.kill, watch.retire):
+                done = len(steps(tmp_path / "stormy"))
+                until(lambda: len(steps(tmp_path / "stormy")) > done)  # noqa: B023
+                # The last worker cannot be retired, and Dask does not like to be asked.
+                until(lambda: len(watch.workers()) > 1)
+                until(lambda: harm(rng.choice(sorted(watch.workers()))), pause=1.0)  # noqa: B023
+            assert connection.result(future)["state"] == "finished"
+        assert end_to_end.entries(journal_of(opened)) == end_to_end.entries(journal_of(calm))
+
+
+def slow(folder):
+    """An objective that takes a moment for each of its levels, and saves it."""
+
+    def train(config):
+        time.sleep(0.1)
+        for event in trainer.learn({"rate": config["x"]}, folder):
+            yield event
+            time.sleep(0.1)
+
+    return train
+
+
+def journal_of(opened):
+    return opened.url.removeprefix("file://")
 
 
 def _tasks(dask_scheduler):
@@ -267,7 +319,7 @@ class TestRetiredWorkers:
             until(lambda: {(0, 2), (1, 2)} <= set(computed(tmp_path)))
             at = {trial: watch.of_process(pid) for trial, level, pid in steps(tmp_path)}
             moved = next(trial for trial in at if at[trial] != watch.holding(given.key))
-            watch.retire(at[moved])
+            assert watch.retire(at[moved])
             until(lambda: computed(tmp_path)[moved, 2] == 2)
             let_go(tmp_path, 0, 1)
             assert connection.result(future)["state"] == "finished"
@@ -284,7 +336,7 @@ class TestRetiredWorkers:
             future = connection.submit(given := segment(opened, learning(tmp_path), 0))
             for count in (1, 2):
                 until(lambda: computed(tmp_path)[0, 2] == count)  # noqa: B023
-                watch.retire(watch.holding(given.key))
+                assert watch.retire(watch.holding(given.key))
             until(lambda: computed(tmp_path)[0, 2] == 3)
             let_go(tmp_path, 0)
             assert connection.result(future)["status"] == "paused"
@@ -296,7 +348,7 @@ class TestRetiredWorkers:
             future = connection.submit(given := driver(opened, learning(tmp_path)))
             until(lambda: {(0, 2), (1, 2)} <= set(computed(tmp_path)))
             before = refreshed(opened).facts
-            watch.retire(watch.holding(given.key))
+            assert watch.retire(watch.holding(given.key))
             until(lambda: refreshed(opened).epoch == 2)
             let_go(tmp_path, 0, 1)
             assert connection.result(future)["state"] == "finished"
@@ -357,7 +409,7 @@ class TestLosses:
             told = Told(executor)
             for count in range(1, 5):
                 told.until(lambda: computed(tmp_path)[0, 2] == count)  # noqa: B023
-                watch.retire(watch.of_process(steps(tmp_path)[-1][2]))
+                assert watch.retire(watch.of_process(steps(tmp_path)[-1][2]))
             let_go(tmp_path, 0)
             outcome = told.outcome()
         assert outcome.status == "completed"

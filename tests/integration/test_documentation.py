@@ -76,9 +76,9 @@ def test_a_part_of_a_study_file_in_the_documentation_is_valid(text, tmp_path):
     make_executor(load_study_file(path).executor)
 
 
-def sentences():
-    """Return what the page on Airflow says that tasks say, without what Airflow itself does."""
-    table = (ROOT / "docs" / "airflow.md").read_text().split("## Troubleshooting")[1]
+def sentences(page):
+    """Return what a page says that tasks say, without what the orchestrator itself does."""
+    table = (ROOT / "docs" / page).read_text().split("## Troubleshooting")[1]
     cells = re.findall(r"^\| (`.+?`) \|", table.split("\n## ")[0], re.MULTILINE)
     return [one for cell in cells for one in re.findall(r"`([^`]+)`", cell)]
 
@@ -94,7 +94,8 @@ def messages():
                 yield "".join(part if isinstance(part, str) else "…" for part in parts)
 
 
-def test_the_sentences_that_are_explained_are_those_that_the_code_says():
-    said = list(messages())
-    assert len(sentences()) > 10
-    assert [one for one in sentences() if not any(one in message for message in said)] == []
+@pytest.mark.parametrize("page", ["airflow.md", "prefect.md"])
+def test_the_sentences_that_are_explained_are_those_that_the_code_says(page):
+    said, explained = list(messages()), sentences(page)
+    assert len(explained) > 10
+    assert [one for one in explained if not any(one in message for message in said)] == []

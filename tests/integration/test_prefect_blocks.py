@@ -9,6 +9,7 @@ import sys
 import urllib.request
 
 import pytest
+from prefect.client.orchestration import get_client
 
 import tuneflow
 from tests.airflow_system import ROOT
@@ -42,6 +43,14 @@ class TestNamedBlocks:
             pytest.raises(StorageError, match=r"does not give the block 'found' \(Connect"),
         ):
             lend_credentials("block:found")
+
+
+def test_the_ui_can_have_a_form_for_it(prefect_api):
+    command = ("-m", "prefect", "block", "register", "-m", "tuneflow.prefect.blocks")
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    with get_client(sync_client=True) as client:
+        answer = client._client.get("/block_types/slug/tuneflow-study-storage")
+    assert answer.json()["name"] == "tuneflow study storage"
 
 
 @pytest.mark.slow

@@ -179,7 +179,7 @@ class TestBegin:
 
     @pytest.mark.parametrize(
         ("run_type", "trigger"),
-        [("scheduled", "cron"), ("asset_triggered", "asset"), ("backfill", "backfill")],
+        [("scheduled", "schedule"), ("asset_triggered", "asset"), ("backfill", "backfill")],
     )
     def test_it_writes_down_what_set_it_off_and_which_data_it_is(self, retuning, run_type, trigger):
         retuning.begin(run_type=run_type, params={"data_version": "v7"})

@@ -16,7 +16,14 @@ from tuneflow.errors import SpecError
 from tuneflow.opened import OpenStudy
 from tuneflow.prefect.kept import key_of
 from tuneflow.prefect.markdown import block, escaped, link_target, table
-from tuneflow.prefect.pages import MOST_ROWS, best_page, summary, trials_caption, trials_json
+from tuneflow.prefect.pages import (
+    MOST_ROWS,
+    best_caption,
+    best_page,
+    summary,
+    trials_caption,
+    trials_json,
+)
 from tuneflow.prefect.stored_report import BASE_VARIABLE, StoredReport
 from tuneflow.searchers.random import Random
 from tuneflow.space import Categorical, Int, Space
@@ -124,8 +131,8 @@ class TestTable:
         rows = json.loads(trials_json(played.study, played.history))
         assert len(rows) == MOST_ROWS
         assert rows[0]["trial"] == played.history.best().number
-        caption = trials_caption(played.study, played.history)
-        assert caption.startswith(f"The best {MOST_ROWS} of {MOST_ROWS + 50} trials of digits: ")
+        caption = trials_caption(played.history)
+        assert caption.startswith(f"the best {MOST_ROWS} of {MOST_ROWS + 50} trials: ")
 
     def test_rows_stay_small_whatever_a_configuration_holds(self):
         space = Space({f"parameter_{n}": Categorical(("x" * 200, "y" * 200)) for n in range(50)})
@@ -146,6 +153,8 @@ class TestBest:
         page = best_page(played.study, played.history, "s3://bucket/digits")
         best = played.history.best()
         assert f"trial {best.number} at 27" in page
+        caption = best_caption(played.study, played.history)
+        assert re.fullmatch(rf"accuracy 0\.\d+ \(trial {best.number}\)", caption)
         assert "| opt.momentum |" in page
         assert json.dumps(best.params, indent=2) in page
         assert "tuneflow.load('s3://bucket/digits')" in page
@@ -168,6 +177,7 @@ class TestBest:
         page = best_page(study, study.history(), "file:///studies/digits")
         assert "No trial has a finite accuracy yet." in page
         assert "best_config" not in page
+        assert best_caption(study, study.history()) == "no accuracy yet"
 
     def test_a_run_that_did_not_finish_says_why(self):
         played = play(segments=5)

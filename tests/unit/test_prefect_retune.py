@@ -19,7 +19,7 @@ from tuneflow.jsonio import loads
 from tuneflow.opened import OpenStudy
 from tuneflow.prefect import retune_flow
 from tuneflow.prefect.retune_pages import verdict_page
-from tuneflow.prefect.retune_plan import begun_by, run_of
+from tuneflow.prefect.retune_plan import run_of
 from tuneflow.prefect.retune_run import trigger_of
 from tuneflow.prefect.retune_tasks import may_be_mended, plan_text
 from tuneflow.retune.champions import ChampionLog
@@ -159,14 +159,14 @@ class TestWhereARunIs:
         assert plan.study_url("mine", {}) == f"{line}/retunes/000001/search"
         assert plan.study_url("id", {"run": "another"}) == f"{line}/retunes/000002/champion"
 
-    def test_a_run_that_began_twice_is_at_the_second_retune(self, tmp_path):
+    def test_a_run_that_has_its_verdict_is_still_at_its_retune(self, tmp_path):
         plan = self.flow(tmp_path).plan
         url, wanted = plan.line_url, plan.plan({}, "v1")
         first = begin(url, wanted, run="mine")
         first.line.log.append("kept", KEPT, retune=1)
-        begin(url, wanted, run="mine")
-        assert begun_by(Line.open(url), "mine").number == 2
-        assert begun_by(Line.open(url), "nobody's") is None
+        assert begin(url, wanted, run="mine").number == 1
+        assert Line.open(url).begun_by("mine").number == 1
+        assert Line.open(url).begun_by("nobody's") is None
 
 
 KEPT = {"champion": None, "challenger": None, "comparison": None, "reason": "so"}

@@ -312,8 +312,12 @@ class TestSteps:
             begin(line, self.plan(), run="second")
         assert Line.open(line).log.newest_retune == 3
 
-    def test_a_run_that_has_its_verdict_may_begin_another(self, line):
-        assert begin(line, self.plan(), run="first").number == 2
+    def test_a_run_that_has_its_verdict_gets_it_again(self, storage, line):
+        assert begin(line, self.plan(), run="first").number == 1
+        again = retuned(objective(0.9), storage, "first")
+        assert again.number == 1
+        assert again.promoted
+        assert Line.open(line).log.newest_retune == 1
 
     def test_a_champion_that_no_longer_trains_gives_way_where_that_is_wanted(self, storage, line):
         bad = Line.open(line).log.champion.config["x"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperator
@@ -16,7 +16,6 @@ from tuneflow.airflow.versions import AirflowSkipException
 from tuneflow.errors import SpecError
 from tuneflow.retune.drift import check_thresholds, has_drifted
 from tuneflow.retune.line import Line
-from tuneflow.retune.records import TIME
 from tuneflow.store import Store
 
 
@@ -94,14 +93,6 @@ class DriftOperator(BaseOperator):
         """Skip while a retune has begun that may make it better."""
         if self.storage is None or self.line_name is None:
             return
-        line = Line.open(Store(self.storage).child(self.line_name).url)
-        began = [record for record in line.log.records if record.type == "began"]
-        if not began:
-            return
-        newest = began[-1]
-        since = datetime.now(UTC) - datetime.strptime(newest.at, TIME).replace(tzinfo=UTC)
-        if since < self.pause:
-            raise AirflowSkipException(
-                f"{sentence}; but retune {newest.retune} has begun at {newest.at}, less than "
-                f"{self.pause} ago"
-            )
+        recent = Line.open(Store(self.storage).child(self.line_name).url).begun_within(self.pause)
+        if recent is not None:
+            raise AirflowSkipException(f"{sentence}; but {recent}")

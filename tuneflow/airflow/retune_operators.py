@@ -29,7 +29,7 @@ from tuneflow.retune.plan import Plan, make_plan
 from tuneflow.retune.stages import begin, fail, judge, prepare_challenger, prepare_search
 from tuneflow.store import Store
 
-_TRIGGERS = {"scheduled": "cron", "asset_triggered": "asset"}
+_TRIGGERS = {"scheduled": "schedule", "asset_triggered": "asset"}
 """What set a retune off, by the type of the DAG's run; the other types are called as they are."""
 
 _PROBLEM = "problem"
@@ -128,12 +128,8 @@ class BeginOperator(RetuneOperator):
 
     def _ended(self, run_id: str) -> Retune | None:
         """Return the retune that this run has begun, if it has its verdict: nothing is left."""
-        line = Line.open(self._url)
-        for record in reversed(line.log.records):
-            if record.type == "began" and record.data["run"] == run_id:
-                retune = line.retune(int(record.retune or 0))
-                return retune if retune.verdict() is not None else None
-        return None
+        retune = Line.open(self._url).begun_by(run_id)
+        return retune if retune is not None and retune.verdict() is not None else None
 
     def _begin(self, context: Any) -> Retune:
         plan, params = self._plan(context["params"]), context["params"]
@@ -234,7 +230,7 @@ class JudgeOperator(StepOperator):
             retune = self._begun(context, broken)
             if broken and retune.verdict() is None:
                 self._fail(context, retune, broken)
-            said = _said(retune, _judged(retune))
+            said = retune.summary(_judged(retune))
         self.log.info("%s: %s", "promoted" if said["promoted"] else "kept", said["reason"])
         # So that a task can take a part of it. Airflow 3.0 cannot pass on that there is none.
         for key, value in said.items():
@@ -323,16 +319,6 @@ def _judged(retune: Retune) -> Record:
     except TrialsFailedError as error:
         fail(retune, str(error))
         raise
-
-
-def _said(retune: Retune, record: Record) -> dict[str, Any]:
-    return {
-        "line": retune.line.url,
-        "retune": retune.number,
-        "promoted": record.type == "promoted",
-        "reason": record.data["reason"],
-        "champion": record.data["champion"],
-    }
 
 
 def _problem(retune: Retune) -> str | None:

@@ -42,7 +42,8 @@ def retune(
         str | None,
         typer.Option(
             metavar="ID",
-            help="The same again goes on with what it has begun. Default: the data version.",
+            help="The same again goes on with what it has begun, or tells what came of it. "
+            "Default: the data version.",
             show_default=False,
         ),
     ] = None,

@@ -19,12 +19,21 @@ from tuneflow.opened import OpenStudy
 from tuneflow.pipeline.stage_result import StageResult
 from tuneflow.prefect.kept import KeptArtifacts, key_of
 from tuneflow.prefect.markdown import escaped, link_target
-from tuneflow.prefect.pages import best_page, summary, trials_caption, trials_json
+from tuneflow.prefect.pages import (
+    best_caption,
+    best_page,
+    summary,
+    trials_caption,
+    trials_json,
+)
 from tuneflow.prefect.stored_report import StoredReport
 from tuneflow.views.progress import share_done
 
 _PAUSE = 2.0
 """Seconds between two updates of the progress."""
+
+_RESULTS_PAUSE = 5.0
+"""Seconds between two updates of the trials and the best of them, which take two requests."""
 
 _RESPITE = 60.0
 """Seconds that what could not be kept is left alone: Prefect's client may take as long to fail."""
@@ -59,6 +68,7 @@ class Artifacts:
         self._kept = KeptArtifacts(key_of(name or unquote(own), storage or place))
         self._report: StoredReport | None = None
         self._next_progress = 0.0
+        self._next_results = 0.0
         self._failed: dict[str, float] = {}
 
     def began(self) -> None:
@@ -82,9 +92,10 @@ class Artifacts:
         self._try("progress", lambda: self._keep_progress(share, said))
 
     def round_closed(self, result: StageResult) -> None:
-        """Show the trials and the best of them after a round."""
+        """Show the trials and the best of them after a round, unless that was done a moment ago."""
         del result  # What counts is the whole study, and not the round alone.
-        self._keep_results()
+        if time.monotonic() >= self._next_results:
+            self._keep_results()
         if self._report is not None and self._report.is_due:
             self._try("report", self._keep_report)
 
@@ -108,24 +119,22 @@ class Artifacts:
     def _keep_progress(self, share: float, said: str) -> None:
         self._next_progress = time.monotonic() + _PAUSE
         percent = round(100 * min(max(share, 0.0), 1.0), 1)
-        description = f"{escaped(self._opened.study.name)}: {escaped(said)}"
-        self._kept.keep("progress", "progress", percent, description)
+        self._kept.keep("progress", "progress", percent, escaped(said))
 
     def _keep_results(self, problem: str | None = None) -> None:
+        self._next_results = time.monotonic() + _RESULTS_PAUSE
         self._try("trials", self._keep_trials)
         self._try("best", lambda: self._keep_best(problem))
 
     def _keep_trials(self) -> None:
         self._opened.refresh()
         study, history = self._opened.study, self._opened.history
-        self._kept.keep(
-            "trials", "table", trials_json(study, history), trials_caption(study, history)
-        )
+        self._kept.keep("trials", "table", trials_json(study, history), trials_caption(history))
 
     def _keep_best(self, problem: str | None) -> None:
-        opened = self._opened
-        page = best_page(opened.study, opened.history, opened.url, problem)
-        self._kept.keep("best", "markdown", page, f"Best of {escaped(opened.study.name)}")
+        study, history = self._opened.study, self._opened.history
+        page = best_page(study, history, self._opened.url, problem)
+        self._kept.keep("best", "markdown", page, best_caption(study, history))
 
     def _begin_report(self) -> None:
         self._report = StoredReport(self._opened, self._base)
@@ -136,9 +145,11 @@ class Artifacts:
         self._report.store()
         address = link_target(self._report.address)
         name = escaped(self._opened.study.name)
-        note = f"The report of {name}: `{address}`. Where a browser cannot open it, "
-        how = f"`tuneflow report {link_target(self._opened.url)}` writes it to a file."
-        self._kept.keep("report", "markdown", f"[Tuning report of {name}]({address})", note + how)
+        note = (
+            f"stored at `{address}`; where a browser cannot open that, "
+            f"`tuneflow report {link_target(self._opened.url)}` writes it to a file"
+        )
+        self._kept.keep("report", "markdown", f"[Tuning report of {name}]({address})", note)
 
     def _try(self, kind: str, keep: Callable[[], None]) -> None:
         """Do something for an artifact, unless that failed lately."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from prefect.exceptions import MissingContextError
@@ -12,7 +12,6 @@ from tuneflow.prefect.lending import Storage, lend_credentials
 from tuneflow.prefect.retune_events import emit_drifted
 from tuneflow.retune.drift import Drift, has_drifted
 from tuneflow.retune.line import Line
-from tuneflow.retune.records import TIME
 from tuneflow.store import Store
 from tuneflow.store_urls import check_name
 
@@ -56,7 +55,7 @@ def report_drift(
     check_name(name)
     line = Store(lend_credentials(storage)).child(name).url
     drift = has_drifted(url, metric, below=below, above=above)
-    recent = _recent(line, pause) if drift else None
+    recent = Line.open(line).begun_within(pause) if drift else None
     if recent is None:
         _log().info("%s", drift.sentence)
     else:
@@ -64,18 +63,6 @@ def report_drift(
     if drift and recent is None:
         emit_drifted(line, drift.to_json())
     return drift
-
-
-def _recent(url: str, pause: timedelta) -> str | None:
-    """Return which retune may make it better already, if there is one."""
-    began = [record for record in Line.open(url).log.records if record.type == "began"]
-    if not began:
-        return None
-    newest = began[-1]
-    since = datetime.now(UTC) - datetime.strptime(newest.at, TIME).replace(tzinfo=UTC)
-    if since >= pause:
-        return None
-    return f"retune {newest.retune} has begun at {newest.at}, less than {pause} ago"
 
 
 def _log() -> Any:

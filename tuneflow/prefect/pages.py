@@ -31,11 +31,20 @@ def trials_json(study: Study, history: History) -> str:
     return json.dumps([_row(study, history, trial) for trial in best], allow_nan=False)
 
 
-def trials_caption(study: Study, history: History) -> str:
+def trials_caption(history: History) -> str:
     """Return what stands beside the table, as Markdown."""
-    count = len(history.trials)
-    which = f"The best {MOST_ROWS} of {count} trials" if count > MOST_ROWS else "Trials"
-    return f"{which} of {escaped(study.name)}: {text.state_counts(history)}."
+    count = text.plural(len(history.trials), "trial")
+    which = f"the best {MOST_ROWS} of {count}" if len(history.trials) > MOST_ROWS else count
+    return f"{which}: {text.state_counts(history)}"
+
+
+def best_caption(study: Study, history: History) -> str:
+    """Return what stands beside the best configuration, as Markdown."""
+    best = history.best()
+    if best is None:
+        return f"no {escaped(study.metric)} yet"
+    value = text.number(trial_value(history, best), 6)
+    return f"{escaped(study.metric)} {value} (trial {best.number})"
 
 
 def _row(study: Study, history: History, trial: Trial) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def emit_promoted(said: Mapping[str, Any]) -> None:
     verdict sets nothing off twice.
 
     Args:
-        said: the verdict, see `tuneflow.prefect.retune_tasks.said`.
+        said: the verdict, see `tuneflow.retune.line.Retune.summary`.
     """
     line, number = said["line"], said["retune"]
     emit_event(

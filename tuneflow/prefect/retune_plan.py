@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from tuneflow.prefect.lending import lend_credentials, storage_url
 from tuneflow.prefect.plan import FlowPlan
-from tuneflow.retune.line import Line, Retune
+from tuneflow.retune.line import Line
 from tuneflow.retune.plan import Plan, make_plan
 from tuneflow.space import Space
 from tuneflow.store import Store
@@ -76,7 +76,7 @@ class RetunePlan:
             params: those of the run.
         """
         line = self.open_line()
-        begun = begun_by(line, run_of(run_id, params))
+        begun = line.begun_by(run_of(run_id, params))
         studies = list(begun.studies()) if begun is not None else []
         return studies[-1].url if studies else line.url
 
@@ -84,12 +84,6 @@ class RetunePlan:
 def run_of(run_id: str, params: Mapping[str, Any]) -> str:
     """Return what tells a retune's run from all others: the flow run's id, unless one is given."""
     return str(params.get("run") or run_id)
-
-
-def begun_by(line: Line, run: str) -> Retune | None:
-    """Return the newest retune that a run has begun, if it has begun any."""
-    began = [r for r in line.log.records if r.type == "began" and r.data["run"] == run]
-    return line.retune(began[-1].retune or 0) if began else None
 
 
 def _filled(space: Any, data_version: str) -> Any:

@@ -17,7 +17,7 @@ from tuneflow.prefect.artifacts import Artifacts
 from tuneflow.prefect.kept import KeptArtifacts, key_of
 from tuneflow.prefect.retune_events import emit_promoted
 from tuneflow.prefect.retune_pages import caption, verdict_page
-from tuneflow.prefect.retune_plan import RetunePlan, begun_by, run_of
+from tuneflow.prefect.retune_plan import RetunePlan, run_of
 from tuneflow.prefect.runner import check_runner
 from tuneflow.prefect.study_run import drive_study, told_of_problems
 from tuneflow.retune import stages
@@ -67,7 +67,7 @@ class _RetuneRun:
         """Run it, see `run_retune`."""
         check_runner(self._context.task_runner)
         line = self._plan.open_line()
-        known = begun_by(line, self._run)
+        known = line.begun_by(self._run)
         if known is not None and known.verdict() is not None:
             return self._told(known)
         begun = self._begin(line.url, known)
@@ -140,7 +140,7 @@ class _RetuneRun:
         """Show the verdict of a retune, let an event tell of a new champion, and return it."""
         record = stages.judge(retune)
         self._show(retune, record)
-        said = retune_tasks.said(retune, record)
+        said = retune.summary(record)
         if said["promoted"]:
             emit_promoted(said)
         return said

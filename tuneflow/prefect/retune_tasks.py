@@ -16,7 +16,6 @@ from tuneflow.errors import StudyConflictError
 from tuneflow.jsonio import loads
 from tuneflow.prefect.failures import is_mendable
 from tuneflow.retune import stages
-from tuneflow.retune.champions import Record
 from tuneflow.retune.line import Line, Retune
 from tuneflow.retune.plan import Plan
 
@@ -78,25 +77,10 @@ def give_verdict(line: str, retune: int) -> dict[str, Any]:
     Raises see `tuneflow.retune.stages.judge`.
     """
     begun = _retune(line, retune)
-    verdict = said(begun, stages.judge(begun))
+    verdict = begun.summary(stages.judge(begun))
     word = "promoted" if verdict["promoted"] else "kept"
     get_run_logger().info("%s: %s", word, verdict["reason"])
     return verdict
-
-
-def said(retune: Retune, record: Record) -> dict[str, Any]:
-    """Return a verdict as flows return it.
-
-    It has ``line``, ``retune``, ``promoted``, ``reason`` and ``champion``, which is None where
-    there is none.
-    """
-    return {
-        "line": retune.line.url,
-        "retune": retune.number,
-        "promoted": record.type == "promoted",
-        "reason": record.data["reason"],
-        "champion": record.data["champion"],
-    }
 
 
 def plan_text(plan: Plan) -> str:

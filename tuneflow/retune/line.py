@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from tuneflow.errors import CorruptError, StudyNotFoundError
 from tuneflow.jsonio import loads
@@ -15,7 +16,7 @@ from tuneflow.opened import SPEC_PATH, OpenStudy
 from tuneflow.retune.champions import Champion, ChampionLog, Record
 from tuneflow.retune.measuring import measured
 from tuneflow.retune.plan import Plan
-from tuneflow.retune.records import VERDICTS
+from tuneflow.retune.records import TIME, VERDICTS
 from tuneflow.store import NotFound, Store
 
 PHASES = ("champion", "search", "challenger")
@@ -54,6 +55,20 @@ class Line:
     def retune(self, number: int) -> Retune:
         """Return a retune that has begun."""
         return Retune(self, number)
+
+    def begun_by(self, run: str) -> Retune | None:
+        """Return the newest retune that a run has begun, if it has begun any."""
+        began = [r for r in self.log.records if r.type == "began" and r.data["run"] == run]
+        return self.retune(began[-1].retune or 0) if began else None
+
+    def begun_within(self, pause: timedelta) -> str | None:
+        """Return a clause on the newest retune if it began less than a pause ago."""
+        began = next((r for r in reversed(self.log.records) if r.type == "began"), None)
+        if began is None:
+            return None
+        since = datetime.now(UTC) - datetime.strptime(began.at, TIME).replace(tzinfo=UTC)
+        said = f"retune {began.retune} has begun at {began.at}, less than {pause} ago"
+        return said if since < pause else None
 
 
 @dataclass(frozen=True)
@@ -140,6 +155,20 @@ class Retune:
         """Raise StudyConflictError when this retune may not say who is the champion any more."""
         self.line.log.refresh()
         self.line.log.require_current(self.number)
+
+    def summary(self, verdict: Record) -> dict[str, Any]:
+        """Return a verdict as pipelines pass it on.
+
+        It has ``line``, ``retune``, ``promoted``, ``reason`` and ``champion``, which is None where
+        there is none.
+        """
+        return {
+            "line": self.line.url,
+            "retune": self.number,
+            "promoted": verdict.type == "promoted",
+            "reason": verdict.data["reason"],
+            "champion": verdict.data["champion"],
+        }
 
     def drift(self) -> float:
         """Return how the champion's value has moved from its last measurement to this one's.

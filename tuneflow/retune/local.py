@@ -106,8 +106,8 @@ def retune(
         round_size: of the search.
         max_concurrent: of the search.
         data_version: says which data it is; only written down. Default: today, in UTC.
-        run: two calls with the same run are one retune: the second goes on with the first. Default:
-            ``data_version``.
+        run: two calls with the same run are one retune: the second goes on with the first, or
+            returns its verdict. Default: ``data_version``.
         trigger: what set it off; only written down.
         progress: whether to show the live view. Default True.
         options: the fields of `tuneflow.retune.plan.Plan`: ``seeds``, ``margin``, ``confidence``,
@@ -183,7 +183,10 @@ def run_retune(
 def _run(
     under_way: Retune, drive_one: Callable[[OpenStudy], None], say: Callable[[str], None]
 ) -> Retuned:
-    number = under_way.number
+    number, known = under_way.number, under_way.verdict()
+    if known is not None:
+        say(f"retune {number} of this run has its verdict already; another run makes another one")
+        return retuned(under_way, known)
     champion = under_way.study("champion")
     if champion is not None:
         say(f"retune {number}: measuring the champion with {under_way.plan.seeds} seeds")

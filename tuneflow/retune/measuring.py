@@ -60,7 +60,7 @@ def seeds_of(plan: Plan, retune: int) -> tuple[int, ...]:
 
 
 def search_seed(plan: Plan, retune: int) -> int:
-    """Return the seed that the trials of the search train with."""
+    """Return the seed of the search, and of its trials: a retune must not repeat the last one."""
     return int(generator(plan.study.get("seed") or 0, "search", retune).random() * _SEEDS)
 
 

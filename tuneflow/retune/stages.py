@@ -18,6 +18,7 @@ from tuneflow.driving import checked
 from tuneflow.errors import SpecError, StudyExistsError, TrialsFailedError
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
+from tuneflow.result import Result
 from tuneflow.retune.champions import Champion, Record
 from tuneflow.retune.line import Line, Retune, encode_plan, plan_path
 from tuneflow.retune.mapping import SpaceMap, require_shared
@@ -35,7 +36,6 @@ from tuneflow.retune.measuring import (
 from tuneflow.retune.plan import Plan, limited
 from tuneflow.retune.prior import Past, WarmStart, observations, warm_start
 from tuneflow.retune.verdict import compare
-from tuneflow.result import Result
 from tuneflow.rng import generator
 from tuneflow.searchers.base import sampled
 from tuneflow.space import Constant, Space
@@ -45,7 +45,7 @@ from tuneflow.trial import Trial
 
 
 def begin(url: str, plan: Plan, *, run: str, data_version: str = "", trigger: str = "") -> Retune:
-    """Begin a retune of a line, or go on with the one that this run has begun.
+    """Begin a retune of a line, or return the one that this run has begun.
 
     A retune that somebody else has under way is overtaken: it cannot change the champion any
     more. The first champion of a line that began with a study is the best of that study.
@@ -63,13 +63,17 @@ def begin(url: str, plan: Plan, *, run: str, data_version: str = "", trigger: st
         StudyExistsError: this run has begun with another plan.
         StorageError: the storage cannot be used.
     """
-    study = plan.check()
     line = Line.open(url)
+    known = line.begun_by(run)
+    if known is not None and known.verdict() is not None:
+        return known
+    study = plan.check()
     line.store.probe()
     _check_history(line, plan, study)
     number = line.log.open_retune(run)
     if number is None:
-        _require_not_overtaken(line, run)
+        if known is not None:
+            line.log.require_current(known.number)
         _adopt(line, plan.seed_key)
         number = line.log.begin(run=run, data_version=data_version, trigger=trigger)
     retune = line.retune(number)
@@ -100,6 +104,7 @@ def prepare_search(retune: Retune) -> OpenStudy:
     made = replace(
         study,
         space=space,
+        seed=search_seed(retune.plan, retune.number),
         searcher=replace(
             study.searcher,
             points_to_evaluate=(*warm.points_to_evaluate, *study.searcher.points_to_evaluate),
@@ -262,13 +267,6 @@ def _champion_study(retune: Retune, study: Study, champion: Champion) -> Study:
         space=as_today(then, today, plan.defaults),
         values=then.values(champion.config),
     )
-
-
-def _require_not_overtaken(line: Line, run: str) -> None:
-    """Raise StudyConflictError where a run comes back whose retune was overtaken."""
-    began = [one for one in line.log.records if one.type == "began" and one.data["run"] == run]
-    if began and line.retune(began[-1].retune or 0).verdict() is None:
-        line.log.require_current(began[-1].retune or 0)
 
 
 def _check_history(line: Line, plan: Plan, study: Study) -> None:
