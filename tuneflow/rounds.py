@@ -174,12 +174,15 @@ def _outcomes(opened: OpenStudy, segments: list[Segment]) -> list[Outcome]:
 
 
 def _elapsed(history: History, outcomes: list[Outcome]) -> float:
-    """Return the seconds spent: rounds follow one another, whatever lies between them."""
-    timed = [outcome for outcome in outcomes if outcome.ended]
-    if not timed:
-        return history.elapsed
-    began = min(outcome.started for outcome in timed)
-    return round(history.elapsed + max(outcome.ended for outcome in timed) - began, 3)
+    """Return the seconds spent: those in which some trial ran, whatever lies between them.
+
+    Hours in which nobody drove the study, after a crash in the middle of a round, do not count.
+    """
+    spent, until = history.elapsed, 0.0
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.started):
+        spent += max(outcome.ended - max(outcome.started, until), 0.0)
+        until = max(until, outcome.ended)
+    return round(spent, 3)
 
 
 def _trial_time(history: History, outcomes: list[Outcome]) -> float:

@@ -60,6 +60,8 @@ def retune(
     from tuneflow.study_file import load_study_file
 
     file = load_study_file(study, settings or (), executor)
+    if file.trackers:
+        say("the trackers of the file are left out: they follow one study, and a retune has three")
     root = Store(storage or file.storage or DEFAULT_STORAGE)
     data_version = data_version or today()
     url = root.child(file.study.name).url

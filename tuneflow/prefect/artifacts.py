@@ -144,12 +144,11 @@ class Artifacts:
             return
         self._report.store()
         address = link_target(self._report.address)
-        name = escaped(self._opened.study.name)
         note = (
             f"stored at `{address}`; where a browser cannot open that, "
             f"`tuneflow report {link_target(self._opened.url)}` writes it to a file"
         )
-        self._kept.keep("report", "markdown", f"[Tuning report of {name}]({address})", note)
+        self._kept.keep("report", "markdown", f"[Tuning report]({address})", note)
 
     def _try(self, kind: str, keep: Callable[[], None]) -> None:
         """Do something for an artifact, unless that failed lately."""

@@ -18,6 +18,7 @@ from tuneflow.prefect.ending import end_here, end_on_dask
 from tuneflow.prefect.failures import TrialFailedError
 from tuneflow.prefect.fan_out import FanOut, Item
 from tuneflow.prefect.settings import TrialSettings
+from tuneflow.prefect.signals import signals_later
 from tuneflow.remote.orders import Answer
 from tuneflow.remote.task_errors import explained
 from tuneflow.study import Study, record_outcome
@@ -77,7 +78,7 @@ class RoundTrials:
             raise
 
     def _begin(self, item: Item) -> Any:
-        with self._asking():
+        with signals_later(), self._asking():
             return self._task.submit(**item, settings=self._text)
 
     def _asking(self) -> AbstractContextManager[Any]:

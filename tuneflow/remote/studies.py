@@ -21,7 +21,7 @@ class Studies:
 
     def __init__(self, capacity: int = 16) -> None:
         self._capacity = capacity
-        self._opened: OrderedDict[str, OpenStudy] = OrderedDict()
+        self._opened: OrderedDict[str, _Read] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, url: str, trial: int, segment: int) -> tuple[OpenStudy, Segment | None]:
@@ -44,13 +44,42 @@ class Studies:
             return opened, None if is_over else _segment(opened, trial)
 
     def _get(self, url: str) -> OpenStudy:
-        opened = self._opened.pop(url, None)
-        if opened is None or not _is_as_read(opened):
-            opened = OpenStudy.open(url)
-        self._opened[url] = opened
+        read = self._opened.pop(url, None)
+        if read is None or not read.is_as_stored():
+            read = _Read(OpenStudy.open(url))
+        self._opened[url] = read
         while len(self._opened) > self._capacity:
             self._opened.popitem(last=False)
-        return opened
+        return read.opened
+
+
+class _Read:
+    """A study as it was read.
+
+    Args:
+        opened: the study.
+    """
+
+    def __init__(self, opened: OpenStudy) -> None:
+        self.opened = opened
+        self._known: tuple[int, bytes] | None = None
+
+    def is_as_stored(self) -> bool:
+        """Return whether the newest entry that was read is still there as it was.
+
+        It is not when the study was deleted, and another one was begun under its name.
+        """
+        number = self.opened.journal.next_number - 1
+        [data] = self.opened.store.get_many([entry_path(max(number, 0))])
+        if data is None:
+            return number < 0
+        # Every order of a round asks this, and its entry is as long as the round is large.
+        if (number, data) == self._known:
+            return True
+        _, *facts, _ = data.decode().splitlines()
+        is_same = facts == [encode(fact) for fact in self.opened.history.facts[-len(facts) :]]
+        self._known = (number, data) if is_same else None
+        return is_same
 
 
 def _latest(opened: OpenStudy, trial: int) -> int:
@@ -61,16 +90,3 @@ def _latest(opened: OpenStudy, trial: int) -> int:
 
 def _segment(opened: OpenStudy, trial: int) -> Segment:
     return opened.history.segment(opened.history.trials[trial])
-
-
-def _is_as_read(opened: OpenStudy) -> bool:
-    """Return whether the newest entry that was read is still there as it was.
-
-    It is not when the study was deleted, and another one was begun under its name.
-    """
-    number = opened.journal.next_number - 1
-    [data] = opened.store.get_many([entry_path(max(number, 0))])
-    if data is None:
-        return number < 0
-    _, *facts, _ = data.decode().splitlines()
-    return facts == [encode(fact) for fact in opened.history.facts[-len(facts) :]]

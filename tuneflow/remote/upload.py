@@ -102,7 +102,9 @@ def _files(folder: Path) -> list[Path]:
 def _walk(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not _stays_behind(name)]
-        yield from (Path(root, name) for name in names if not _stays_behind(name))
+        files = (Path(root, name) for name in names if not _stays_behind(name))
+        # A link to what is gone, or a socket, is nothing to import.
+        yield from (file for file in files if file.is_file())
 
 
 def _stays_behind(name: str) -> bool:

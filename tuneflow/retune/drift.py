@@ -169,7 +169,7 @@ def _number(value: Any, metric: str, place: str) -> float:
     """Return a value as a float; that of a CSV file is text."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise SpecError("metric", f"'{metric}' in {place} is {value!r}, which is not a number")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from tuneflow.errors import CorruptError, StudyNotFoundError
 from tuneflow.jsonio import loads
@@ -21,6 +22,9 @@ from tuneflow.store import NotFound, Store
 
 PHASES = ("champion", "search", "challenger")
 """The studies of a retune, in order."""
+
+_MEASURED_BY: Final = re.compile(r"/retunes/(\d+)/(champion|challenger)$")
+"""The end of the URL of a study that has measured a champion."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,6 @@ class Retune:
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptError(f"{self.line.url}/{path} is no plan of a retune: {error}") from error
 
-    @property
-    def has_plan(self) -> bool:
-        """Whether it got as far as to have one."""
-        return self.line.store.exists(plan_path(self.number))
-
     def study(self, phase: str) -> OpenStudy | None:
         """Return one of its studies (see `PHASES`), or None when it has not been made."""
         exists = Store(f"{self.url}/{phase}").exists(SPEC_PATH)
@@ -169,6 +168,13 @@ class Retune:
             "reason": verdict.data["reason"],
             "champion": verdict.data["champion"],
         }
+
+    @property
+    def compared_with(self) -> int:
+        """The retune that had measured its champion last; 0 for the study of the line."""
+        before = self.before
+        found = _MEASURED_BY.search(before.study) if before is not None else None
+        return int(found[1]) if found else 0
 
     def drift(self) -> float:
         """Return how the champion's value has moved from its last measurement to this one's.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tuneflow.api import DEFAULT_STORAGE, Train
 from tuneflow.budget import Budget
 from tuneflow.driving import checked, drive, live_view, make_executor
-from tuneflow.errors import TrialsFailedError
+from tuneflow.errors import StudyConflictError, TuneflowError
 from tuneflow.executors.base import Executor
 from tuneflow.last_place import LastPlace
 from tuneflow.objective import Objective
@@ -175,8 +175,11 @@ def run_retune(
     under_way = begin(url, plan, run=run, data_version=data_version, trigger=trigger)
     try:
         return _run(under_way, drive_one, say)
-    except TrialsFailedError as error:
-        fail(under_way, str(error))
+    except StudyConflictError:
+        raise
+    except TuneflowError as error:
+        with suppress(TuneflowError):
+            fail(under_way, str(error))
         raise
 
 

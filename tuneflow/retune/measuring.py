@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneflow.errors import SpecError
+from tuneflow.history import History
 from tuneflow.opened import OpenStudy
 from tuneflow.retune.plan import Plan, limited
 from tuneflow.rng import generator
 from tuneflow.schedulers.fifo import FIFO
 from tuneflow.searchers.random import Random
-from tuneflow.space import Categorical, Constant, Group, Space
+from tuneflow.space import Branch, Categorical, Constant, Group, Space
 from tuneflow.space.tree import Node
 from tuneflow.space.walk import is_free
 from tuneflow.study import Study
@@ -99,6 +100,9 @@ def measuring_study(
             trial_time=None,
             target=None,
             plateau=None,
+            # What fails with a seed, or with all of them, is what was measured.
+            max_failures=len(seeds),
+            fail_fast=False,
         ),
     )
 
@@ -107,7 +111,7 @@ def measured(opened: OpenStudy, plan: Plan) -> Measured:
     """Return what a study that measures came to."""
     history = opened.history
     sign = -1.0 if history.mode == "max" else 1.0
-    losses = [history.trial_loss(trial) for trial in history.trials]
+    losses = [_final_loss(history, trial) for trial in history.trials]
     values = tuple(sign * loss if loss < math.inf else math.nan for loss in losses)
     middle = _middle(losses)
     trial = history.trials[middle]
@@ -121,6 +125,18 @@ def measured(opened: OpenStudy, plan: Plan) -> Measured:
         middle,
         f"{opened.url}/{trial.checkpoint}" if trial.checkpoint else None,
     )
+
+
+def _final_loss(history: History, trial: Trial) -> float:
+    """Return the loss that a trial has ended with; infinity where it failed or that is unusable.
+
+    What it had on the way there is at another level than the values of other seeds.
+    """
+    if trial.state is TrialState.FAILED:
+        return math.inf
+    reported = (r.metrics for r in reversed(trial.reports) if history.metric in r.metrics)
+    final = next(reported, None)
+    return math.inf if final is None else history.loss(final)
 
 
 def _middle(losses: Sequence[float]) -> int:
@@ -154,8 +170,8 @@ def without_key(space: Space, key: str) -> Space:
 def as_today(then: Space, today: Space, defaults: Mapping[str, Any]) -> Space:
     """Return the space of a past configuration with what code of today needs beside it.
 
-    Constants are those of today: they may say which data is meant. A parameter that is new has
-    its default, where one is given.
+    Constants are those of today, in the options of a branch too: they may say which data is
+    meant. A parameter that is new has its default, where one is given.
     """
     return Space(_overlaid(then, today, defaults, ""))
 
@@ -170,11 +186,33 @@ def _overlaid(
             if known is None or isinstance(known, Group):
                 inner = _overlaid(known or Group({}), node, defaults, f"{path}.")
                 nodes[name] = Group(inner)
+        elif isinstance(node, Branch):
+            if known is None and path in defaults:
+                nodes[name] = _branch({defaults[path]: Group({})}, node, defaults, path)
+            elif isinstance(known, Branch):
+                nodes[name] = _branch(known.groups, node, defaults, path, known.key)
         elif not is_free(node) and (known is None or _is_fixed(known)):
             nodes[name] = node
         elif known is None and path in defaults:
             nodes[name] = Constant(defaults[path])
     return nodes
+
+
+def _branch(
+    then: Mapping[Any, Group],
+    today: Branch,
+    defaults: Mapping[str, Any],
+    path: str,
+    key: str | None = None,
+) -> Branch:
+    """Return a branch with the options of the past, and in each what it has today."""
+    options = {
+        name: Group(
+            _overlaid(group, today.groups.get(name, Group({})), defaults, f"{path}.{name}.")
+        )
+        for name, group in then.items()
+    }
+    return Branch(options, key or today.key)
 
 
 def _is_fixed(node: Node) -> bool:

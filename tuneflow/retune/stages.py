@@ -63,6 +63,9 @@ def begin(url: str, plan: Plan, *, run: str, data_version: str = "", trigger: st
         StudyExistsError: this run has begun with another plan.
         StorageError: the storage cannot be used.
     """
+    for name, text in (("run", run), ("data_version", data_version), ("trigger", trigger)):
+        if not isinstance(text, str):
+            raise SpecError(name, f"{text!r} is not text")
     line = Line.open(url)
     known = line.begun_by(run)
     if known is not None and known.verdict() is not None:
@@ -80,7 +83,7 @@ def begin(url: str, plan: Plan, *, run: str, data_version: str = "", trigger: st
     _store_plan(retune, plan)
     champion = retune.before
     if champion is not None:
-        OpenStudy.create(_champion_study(retune, study, champion), retune.url)
+        OpenStudy.create(_champion_study(plan, study, champion, number), retune.url)
     return retune
 
 
@@ -123,11 +126,11 @@ def prepare_search(retune: Retune) -> OpenStudy:
 def prepare_challenger(retune: Retune) -> OpenStudy | None:
     """Return the study that measures the best configuration that the search has found.
 
-    None when there is nothing to measure: the search found no usable value, or nothing better
-    than the champion itself, or has left no time.
+    None when there is nothing to measure: the search found nothing better than the champion
+    itself, or has left no time.
 
     Raises StudyConflictError: a newer retune has overtaken this one; TrialsFailedError: the search
-    has not finished.
+    has not finished, or has no usable value.
     """
     retune.require_current()
     known = retune.study("challenger")
@@ -255,17 +258,16 @@ def _as_champion(retune: Retune, found: Measured | None, phase: str) -> dict[str
     ).to_json()
 
 
-def _champion_study(retune: Retune, study: Study, champion: Champion) -> Study:
-    plan = retune.plan
+def _champion_study(plan: Plan, study: Study, champion: Champion, number: int) -> Study:
     then = without_key(Space.from_json(champion.space), plan.seed_key)
     today = without_key(study.space, plan.seed_key)
     return measuring_study(
         study,
         plan,
-        retune.number,
+        number,
         name="champion",
         space=as_today(then, today, plan.defaults),
-        values=then.values(champion.config),
+        values={**plan.defaults, **then.values(champion.config)},
     )
 
 
@@ -278,6 +280,9 @@ def _check_history(line: Line, plan: Plan, study: Study) -> None:
     elif base is not None:
         require_same_goal(study, base.study.metric, base.study.mode, base.url)
         _require_shared(base.study.space, study, plan)
+        champion = _best_of(base, plan.seed_key)
+    if champion is not None:
+        _require_measurable(line, plan, study, champion)
 
 
 def _require_shared(then: Space, study: Study, plan: Plan) -> None:
@@ -285,15 +290,35 @@ def _require_shared(then: Space, study: Study, plan: Plan) -> None:
     require_shared(SpaceMap(without_key(then, key), without_key(study.space, key), plan.defaults))
 
 
+def _require_measurable(line: Line, plan: Plan, study: Study, champion: Champion) -> None:
+    """Raise SpecError when the champion's configuration cannot be made with today's space."""
+    try:
+        _champion_study(plan, study, champion, line.log.newest_retune + 1)
+    except SpecError as error:
+        raise SpecError(
+            "space",
+            f"the champion's configuration cannot be made with it: {error}",
+            "say in 'defaults' what it had of the parameters that are new",
+        ) from None
+
+
 def _adopt(line: Line, seed_key: str) -> None:
     """Make the best trial of the study that the line began with its first champion."""
-    base = line.base()
-    trial = candidate(base) if base is not None and line.log.champion is None else None
-    if base is None or trial is None:
-        return
+    base = line.base() if line.log.champion is None else None
+    champion = _best_of(base, seed_key) if base is not None else None
+    if champion is not None:
+        said = {"champion": champion.to_json(), "comparison": None}
+        line.log.append("promoted", {**said, "reason": "the best of the study"}, retune=0)
+
+
+def _best_of(base: OpenStudy, seed_key: str) -> Champion | None:
+    """Return the best trial of a study as a champion, if it has one."""
+    trial = candidate(base)
+    if trial is None:
+        return None
     loss = base.history.trial_loss(trial)
     value = -loss if base.study.mode == "max" else loss
-    champion = Champion(
+    return Champion(
         config={name: value for name, value in trial.params.items() if name != seed_key},
         metric=base.study.metric,
         mode=base.study.mode,
@@ -308,8 +333,6 @@ def _adopt(line: Line, seed_key: str) -> None:
         space=without_key(base.study.space, seed_key).to_json(),
         retune=0,
     )
-    said = {"champion": champion.to_json(), "comparison": None, "reason": "the best of the study"}
-    line.log.append("promoted", said, retune=0)
 
 
 def _store_plan(retune: Retune, plan: Plan) -> None:
@@ -363,8 +386,7 @@ def _past(retune: Retune) -> Iterator[Past]:
 
     Their values are shifted by how the champion's have moved since then.
     """
-    line, key = retune.line, retune.plan.seed_key
-    shift = retune.drift()
+    line, key, levels = retune.line, retune.plan.seed_key, _levels(retune)
     for number in range(retune.number - 1, -1, -1):
         earlier = line.retune(number) if number else None
         opened = earlier.study("search") if earlier else line.base()
@@ -372,11 +394,22 @@ def _past(retune: Retune) -> Iterator[Past]:
             yield Past(
                 without_key(opened.study.space, key),
                 observations(opened.study, opened.history, key),
-                shift,
+                levels[-1] - levels[number],
                 retune.number - number - 1,
             )
-        if earlier is not None and earlier.has_plan:
-            shift += earlier.drift()
+
+
+def _levels(retune: Retune) -> list[float]:
+    """Return how far the champion's value had moved by each retune, up to this one.
+
+    What a retune's champion is compared with is mostly the retune before, but an older one where
+    that has failed, or where somebody has rolled back.
+    """
+    levels = [0.0]
+    for number in range(1, retune.number + 1):
+        one = retune.line.retune(number)
+        levels.append(levels[one.compared_with] + one.drift())
+    return levels
 
 
 def _is_comparable(study: Study, plan: Plan) -> bool:
@@ -406,17 +439,21 @@ def _search_budget(retune: Retune, study: Study, champion: OpenStudy | None) -> 
     """Return what is left for the search when a challenger is to be measured like the champion."""
     plan, limits = retune.plan, retune.plan.limits
     spent, seconds, trial_time = _used([champion] if champion else [])
+    is_known = champion is not None
     return limited(
         study.budget,
         total_resource=plan.search_resource(study, spent),
-        wall_clock=_left("wall_clock", limits.wall_clock, 2 * seconds),
-        trial_time=_left("cost", limits.trial_time, 2 * trial_time),
+        wall_clock=_left("wall_clock", limits.wall_clock, 2 * seconds if is_known else None),
+        trial_time=_left("cost", limits.trial_time, 2 * trial_time if is_known else None),
     )
 
 
-def _left(name: str, limit: float | None, used: float) -> float | None:
+def _left(name: str, limit: float | None, used: float | None) -> float | None:
+    """Return what is left for the search; half of it where no measurement has been seen yet."""
     if limit is None:
         return None
+    if used is None:
+        return limit / 2
     if limit <= used:
         raise SpecError(
             f"limits.{name}",
@@ -427,13 +464,15 @@ def _left(name: str, limit: float | None, used: float) -> float | None:
 
 
 def _used(studies: Iterable[OpenStudy]) -> tuple[float, float, float]:
-    """Return what studies have used: resource units, seconds, and seconds of trials."""
+    """Return what studies have used: resource units, seconds, and seconds of trials.
+
+    The seconds are those that the studies have noted, as they do where the time is limited.
+    """
     spent = seconds = trial_time = 0.0
     for opened in studies:
         keys = [(t.number, s) for t in opened.history.trials for s in range(t.segment + 1)]
         timed = [one for one in stored_outcomes(opened.store, keys) if one.ended]
         spent += opened.history.spent
+        seconds += opened.history.elapsed
         trial_time += sum(one.ended - one.started for one in timed)
-        if timed:
-            seconds += max(one.ended for one in timed) - min(one.started for one in timed)
     return spent, seconds, trial_time

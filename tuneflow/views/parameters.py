@@ -68,12 +68,12 @@ def _recolor(plot: Any, mode: Mode) -> None:
     for trace in lines:
         trace.line.color = sample_colorscale(scale, min(max(trace.y[0], 0.0), 1.0))[0]
         trace.opacity = 0.8
-    for trace in plot.data:
-        if trace.type == "parcoords":
-            trace.line.update(colorscale=scale, reversescale=False)
-        elif trace not in lines:
-            trace.marker.update(colorscale=scale, reversescale=False)
-    others = [trace for trace in plot.data if trace not in lines]
+    # By identity: to compare two traces is to compare all their points.
+    ours = set(map(id, lines))
+    others = [trace for trace in plot.data if id(trace) not in ours]
+    for trace in others:
+        styled = trace.line if trace.type == "parcoords" else trace.marker
+        styled.update(colorscale=scale, reversescale=False)
     lines.sort(key=lambda trace: trace.y[0], reverse=mode == "min")
     plot.data = (*lines, *others)
 
