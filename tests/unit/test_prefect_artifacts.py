@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from tests.example_studies import accuracy, make_study, play
+from tests.prefect_server import free_port, using
 from tuneflow.errors import SpecError
 from tuneflow.opened import OpenStudy
+from tuneflow.prefect.artifacts import Artifacts
 from tuneflow.prefect.kept import key_of
 from tuneflow.prefect.markdown import block, escaped, link_target, table
 from tuneflow.prefect.pages import (
@@ -216,3 +220,91 @@ class TestReport:
         assert stored.is_due
         stored.store()
         assert not stored.is_due
+
+
+class Recorder:
+    """Stands where Prefect's server is asked to keep artifacts; some kinds it cannot keep."""
+
+    def __init__(self):
+        self.kept = []
+        self.broken = set()
+
+    def keep(self, kind, form, data, description=None):
+        self.kept.append(kind)
+        if kind in self.broken:
+            raise RuntimeError(f"no {kind} today")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, which stands still unless it is set."""
+    now = SimpleNamespace(time=1000.0)
+    monkeypatch.setattr("time.monotonic", lambda: now.time)
+    return now
+
+
+class TestKeeping:
+    @pytest.fixture
+    def artifacts(self, tmp_path, monkeypatch, clock):
+        made = Artifacts(OpenStudy.create(make_study(searcher=Random()), str(tmp_path)))
+        monkeypatch.setattr(made, "_kept", Recorder())
+        return made
+
+    def test_progress_is_shown_every_two_seconds_at_most(self, artifacts, clock):
+        artifacts.began()
+        for _ in range(10):
+            artifacts.progress(1, 10, "1 of 10")
+        assert artifacts._kept.kept == ["progress"]
+        clock.time += 2
+        artifacts.progress(2, 10, "2 of 10")
+        artifacts.progress(3, None, "3 of nobody knows")
+        assert artifacts._kept.kept == ["progress", "progress"]
+
+    def test_rounds_that_follow_one_another_quickly_are_shown_together(self, artifacts, clock):
+        for _ in range(10):
+            artifacts.round_closed(None)
+        assert artifacts._kept.kept == ["trials", "best"]
+        clock.time += 5
+        artifacts.round_closed(None)
+        assert artifacts._kept.kept == ["trials", "best"] * 2
+
+    def test_what_cannot_be_shown_is_one_warning_and_the_rest_goes_on(
+        self, artifacts, clock, caplog
+    ):
+        artifacts._kept.broken = {"trials"}
+        for _ in range(4):
+            artifacts.round_closed(None)
+            clock.time += 20
+        assert artifacts._kept.kept.count("best") == 4
+        assert artifacts._kept.kept.count("trials") == 2
+        (record,) = caplog.records
+        assert "cannot show the trials of file://" in record.message
+        assert record.message.endswith("in Prefect: no trials today")
+
+    def test_the_end_is_shown_also_by_what_has_failed_a_moment_ago(self, artifacts):
+        artifacts._kept.broken = {"trials"}
+        artifacts.round_closed(None)
+        artifacts._kept.broken = set()
+        artifacts.finished(None)
+        assert artifacts._kept.kept == ["trials", "best", "trials", "best", "progress"]
+
+    def test_a_report_that_cannot_be_drawn_is_a_warning(self, artifacts, monkeypatch, caplog):
+        monkeypatch.setitem(sys.modules, "plotly", None)
+        artifacts.began()
+        artifacts.finished(None)
+        assert "report" not in artifacts._kept.kept
+        assert "plotly is not installed; run: pip install 'tuneflow[report]'" in caplog.text
+
+    def test_a_wrong_base_is_a_warning(self, artifacts, monkeypatch, caplog):
+        monkeypatch.setenv(BASE_VARIABLE, "studies.example.org")
+        artifacts.began()
+        artifacts.finished(None)
+        assert "'studies.example.org' is no address of a web server" in caplog.text
+
+    def test_a_server_that_is_away_harms_nobody(self, tmp_path, caplog):
+        artifacts = Artifacts(OpenStudy.create(make_study(searcher=Random()), str(tmp_path)))
+        with using(f"http://127.0.0.1:{free_port()}/api"):
+            artifacts.began()
+            artifacts.finished(None)
+        kinds = [record.args[0] for record in caplog.records if "cannot show" in record.msg]
+        assert sorted(kinds) == ["best", "progress", "report", "trials"]

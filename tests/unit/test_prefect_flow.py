@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,7 @@ from tuneflow.prefect.failures import TrialFailedError, is_mendable, is_without_
 from tuneflow.prefect.fan_out import FanOut
 from tuneflow.prefect.runner import is_dask
 from tuneflow.prefect.settings import TrialSettings
+from tuneflow.prefect.signals import signals_later
 from tuneflow.remote.code import Code
 from tuneflow.remote.segments import controls
 from tuneflow.space import Float
@@ -289,6 +292,37 @@ class TestFanOut:
                 fan.run(self.ITEMS, interrupted)
             assert sorted(item["trial"] for item in fan.running.values()) == [0, 1, 2, 4, 5, 6, 7]
             released.set()
+
+
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_wait_until_a_trial_is_submitted(self, number):
+        def interrupt(number, frame):
+            raise KeyboardInterrupt
+
+        def submit():
+            with signals_later():
+                os.kill(os.getpid(), number)
+                submitted.append(True)
+
+        before, submitted = signal.signal(number, interrupt), []
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                submit()
+            assert submitted
+            assert signal.getsignal(number) is interrupt
+        finally:
+            signal.signal(number, before)
+
+    def test_are_left_to_the_main_thread(self):
+        before = signal.getsignal(signal.SIGTERM)
+        with ThreadPoolExecutor(1) as pool:
+            handler = pool.submit(self.handler_meanwhile).result()
+        assert handler is before
+
+    def handler_meanwhile(self):
+        with signals_later():
+            return signal.getsignal(signal.SIGTERM)
 
 
 class TestEnding:

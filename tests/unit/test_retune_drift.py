@@ -94,6 +94,7 @@ def test_a_value_beyond_a_threshold_is_drift(write, value, limits, drifted, said
         ('{"a": "high"}', "a", "metric", "is 'high', which is not a number"),
         ('{"a": true}', "a", "metric", "is True, which is not a number"),
         ('{"a": NaN}', "a", "metric", "is nan, which is not a number"),
+        (f'{{"a": 1{"0" * 400}}}', "a", "metric", "which is not a number"),
         ("a\nnan\n", "a", "metric", "is 'nan', which is not a number"),
         ('{"a": [1]}', "a", "metric", r"is \[1\], which is not a number"),
         ("", "a", "url", "is empty"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from uuid import uuid4
 
 import pytest
@@ -21,7 +22,7 @@ from tuneflow.retune.local import retune
 from tuneflow.retune.plan import Limits, make_plan
 from tuneflow.retune.stages import begin, fail, judge, prepare_challenger, prepare_search
 from tuneflow.schedulers import FIFO, SuccessiveHalving
-from tuneflow.space import Categorical, Float
+from tuneflow.space import Branch, Categorical, Derived, Float
 from tuneflow.spec import plain_spec
 
 SPACE = {"x": Float(0.0, 1.0)}
@@ -53,6 +54,11 @@ def retuned(train, storage, run, *, space=SPACE, **options):
     return retune(
         train, space=space, name="line", storage=storage, run=run, progress=False, **given
     )
+
+
+def twice(config):
+    """Derive a value from one that is searched."""
+    return 2 * config["y"]
 
 
 @pytest.fixture
@@ -91,6 +97,16 @@ class TestTheFirstRetune:
         champion = OpenStudy.open(f"{found.url}/retunes/000001/champion")
         measured = {trial.params["x"] for trial in champion.history.trials}
         assert measured == {study.best_config["x"]}
+
+    @pytest.mark.parametrize("scheduler", [FIFO(), FIFO(max_resource=9)])
+    def test_a_trial_that_stops_early_by_itself_can_be_the_best(self, storage, scheduler):
+        def train(config):
+            for _ in range(3 if config["x"] < 0.5 else 9):
+                yield {"loss": config["x"]}
+
+        found = retuned(train, storage, "first", scheduler=scheduler, trials=12)
+        assert found.champion.config["x"] < 0.5
+        assert found.champion.resource == 3
 
     def test_it_finds_nothing_where_every_trial_fails(self, storage):
         def fails(config):
@@ -150,6 +166,27 @@ class TestTheNextRetune:
         moved = {round(one["value"] - values[one["params"]["x"]], 6) for one in known}
         assert moved == {5.0}
 
+    def test_no_drift_counts_twice_where_a_retune_between_has_failed(self, storage):
+        options = {"discount": 1.0, "scheduler": FIFO(max_resource=9), "trials": 6}
+        retuned(objective(0.3), storage, "first", **options)
+
+        def worse(config):
+            yield from ({"loss": one["loss"] + 5.0} for one in objective(0.3)(config))
+
+        def half_broken(config):
+            if Line.open(f"{storage}/line").retune(2).study("search") is not None:
+                raise RuntimeError("the disk is full")
+            yield from worse(config)
+
+        with pytest.raises(TrialsFailedError):
+            retuned(half_broken, storage, "second", **options)
+        third = retuned(worse, storage, "third", **options)
+        known = OpenStudy.open(f"{third.url}/retunes/000003/search").study.searcher.known_results
+        first = OpenStudy.open(f"{third.url}/retunes/000001/search").history
+        values = {trial.params["x"]: first.trial_loss(trial) for trial in first.trials}
+        moved = {round(one["value"] - values[one["params"]["x"]], 6) for one in known}
+        assert moved == {5.0}
+
     def test_a_seed_is_part_of_every_configuration(self, storage):
         calls = []
         retuned(objective(0.3, calls=calls), storage, "first")
@@ -190,10 +227,74 @@ class TestLimits:
 
     def test_time_and_cost_limit_the_search(self, storage):
         limits = {"wall_clock": 1000, "cost": 10, "cost_per_hour": 36}
-        found = retuned(objective(0.3), storage, "first", limits=limits)
-        budget = OpenStudy.open(f"{found.url}/retunes/000001/search").study.budget
-        assert budget.wall_clock == 1000
-        assert budget.trial_time == 1000
+        retuned(objective(0.3), storage, "first", limits=limits)
+        found = retuned(objective(0.3), storage, "second", limits=limits)
+        budget = OpenStudy.open(f"{found.url}/retunes/000002/search").study.budget
+        assert 900 < budget.wall_clock < 1000
+        assert 900 < budget.trial_time < 1000
+
+    @pytest.mark.parametrize("limits", [{"wall_clock": 2}, {"cost": 2, "cost_per_hour": 3600}])
+    def test_a_first_search_leaves_time_for_the_first_champion(self, storage, limits):
+        def train(config):
+            time.sleep(0.05)
+            return (config["x"] - 0.3) ** 2
+
+        options = {"scheduler": FIFO(), "trials": 1000, "round_size": None}
+        found = retuned(train, storage, "first", limits=limits, **options)
+        assert found.promoted
+        search = OpenStudy.open(f"{found.url}/retunes/000001/search").history
+        assert "used up" in search.finished
+
+    def test_a_limit_that_the_measurements_use_up_is_noted_as_a_failure(self, storage):
+        retuned(objective(0.3), storage, "first")
+
+        def slow(config):
+            time.sleep(0.02)
+            yield from objective(0.3)(config)
+
+        with pytest.raises(SpecError, match="measuring champion and challenger takes all of it"):
+            retuned(slow, storage, "second", limits={"wall_clock": 0.02})
+        assert records(storage)[-1] == ("failed", 2)
+
+
+class TestWhatIsMeasured:
+    """A value counts if it is one of the highest level."""
+
+    @pytest.fixture
+    def bad(self, storage):
+        """Return the champion's parameter."""
+        return retuned(objective(0.3), storage, "first").champion.config["x"]
+
+    @pytest.mark.parametrize("how", ["raises", "reports NaN"])
+    def test_what_a_trial_had_before_it_went_wrong_is_no_value(self, storage, bad, how):
+        unlucky = []
+
+        def train(config):
+            if config["x"] == bad and not unlucky:
+                unlucky.append(config["seed"])
+            for level, report in enumerate(objective(0.3)(config), start=1):
+                if level == 9 and [config["seed"]] == unlucky:
+                    if how == "raises":
+                        raise RuntimeError("out of memory")
+                    report["loss"] = math.nan
+                yield report
+
+        retuned(train, storage, "second")
+        champion = Line.open(f"{storage}/line").log.champion
+        lost = [
+            seed for seed, v in zip(champion.seeds, champion.values, strict=True) if math.isnan(v)
+        ]
+        assert lost == unlucky
+
+    def test_a_champion_that_fails_with_many_seeds_halts_nothing(self, storage, bad):
+        def train(config):
+            if config["x"] == bad:
+                raise RuntimeError("it does not fit the data of today")
+            return (config["x"] - 0.3) ** 2
+
+        options = {"scheduler": FIFO(), "trials": 12, "seeds": 20}
+        found = retuned(train, storage, "second", replace_unmeasured=True, **options)
+        assert found.promoted
 
 
 class TestBadInput:
@@ -210,6 +311,7 @@ class TestBadInput:
             ({"limits": {"wall_clock": -3}}, "retune.limits.wall_clock"),
             ({"test": "chi"}, "retune.test"),
             ({"test": "permutation", "seeds": 3}, "retune.seeds"),
+            ({"data_version": 20261124}, "data_version"),
         ],
     )
     def test_an_option_that_cannot_work_is_named(self, storage, options, field):
@@ -250,6 +352,43 @@ class TestASpaceThatChanges:
         for phase in ("champion", "search"):
             opened = OpenStudy.open(f"{found.url}/retunes/000002/{phase}")
             assert {trial.params["data"] for trial in opened.history.trials} == {"tuesday"}
+
+    def test_constants_in_the_options_of_a_branch_are_those_of_today_too(self, storage):
+        def train(config):
+            return (config["model"]["x"] - 0.3) ** 2
+
+        def space(data):
+            return {"model": Branch({"svm": {"x": Float(0.0, 1.0), "data": data}})}
+
+        options = {"scheduler": FIFO(), "trials": 4}
+        retuned(train, storage, "first", space=space("monday"), **options)
+        found = retuned(train, storage, "second", space=space("tuesday"), **options)
+        for phase in ("champion", "search"):
+            opened = OpenStudy.open(f"{found.url}/retunes/000002/{phase}")
+            assert {trial.params["model"]["data"] for trial in opened.history.trials} == {"tuesday"}
+
+    def test_a_branch_that_is_new_has_its_default(self, storage):
+        retuned(objective(0.3), storage, "first")
+        options = {"sgd": {"momentum": Float(0.0, 1.0), "nesterov": True}, "adam": {}}
+        found = retuned(
+            objective(0.3),
+            storage,
+            "second",
+            space={**SPACE, "opt": Branch(options)},
+            defaults={"opt": "sgd", "opt.sgd.momentum": 0.9},
+        )
+        champion = OpenStudy.open(f"{found.url}/retunes/000002/champion")
+        opt = champion.history.trials[0].params["opt"]
+        assert opt == {"type": "sgd", "momentum": 0.9, "nesterov": True}
+
+    def test_a_champion_without_what_is_derived_today_is_refused_at_once(self, storage):
+        retuned(objective(0.3), storage, "first")
+        space = {**SPACE, "y": Float(0.0, 1.0), "z": Derived("tests.unit.test_retune_local:twice")}
+        with pytest.raises(SpecError, match="the champion's configuration cannot be made") as error:
+            retuned(objective(0.3), storage, "second", space=space)
+        assert "defaults" in error.value.fix
+        assert records(storage) == [("began", 1), ("promoted", 1)]
+        assert retuned(objective(0.3), storage, "second", space=space, defaults={"y": 0.5})
 
 
 class TestSteps:

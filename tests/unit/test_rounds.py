@@ -130,6 +130,19 @@ def test_a_missing_outcome_takes_no_time():
     assert opened.history.state == "running"
 
 
+def test_hours_between_a_crash_in_a_round_and_going_on_take_no_time():
+    study = study_in_rounds(FIFO(max_resource=1), trials=4, budget=Budget(wall_clock=1000))
+    opened = open_study(study, Store(new_url()))
+    times = [(100, 160), (90, 130), (40_000, 40_020), (40_010, 40_015)]
+    segments = rounds.open_round(opened, 0).segments
+    for segment, (started, ended) in zip(segments, times, strict=True):
+        report = Report(segment.until, {"loss": 0.5})
+        outcome = Outcome(*segment.key, "paused", (report,), started=started, ended=ended)
+        write_outcome(opened.store, outcome)
+    rounds.open_round(opened, 1)
+    assert [f.seconds for f in opened.history.facts if isinstance(f, Elapsed)] == [70 + 20]
+
+
 def test_the_time_of_the_trials_of_a_round_is_added_up():
     budget = Budget(trial_time=100)
     opened = open_study(

@@ -174,6 +174,11 @@ class TestUpload:
             "tunable/deep/data.csv",
         ]
 
+    def test_a_link_to_what_is_gone_stays_behind(self, package):
+        before = Upload.of(package)
+        (package / "weights.bin").symlink_to(package / "on-another-machine")
+        assert Upload.of(package) == before
+
     def test_of_a_folder_of_modules_the_modules_are_packed(self, package):
         (package.parent / "helping.py").touch()
         found = names(Upload.of(package.parent))

@@ -147,14 +147,22 @@ def _middle(losses: Sequence[float]) -> int:
 
 
 def candidate(opened: OpenStudy) -> Trial | None:
-    """Return the trial that has the best value among those that got furthest, if any has one."""
+    """Return the trial that has the best value among those that got furthest, if any has one.
+
+    One that has ended by itself, as early stopping does, has got as far as it goes.
+    """
     history = opened.history
     usable = [
         t
         for t in history.trials
         if t.state is not TrialState.FAILED and history.trial_loss(t) < math.inf
     ]
-    return min(usable, key=lambda t: (-t.resource, history.trial_loss(t), t.number), default=None)
+
+    def rank(trial: Trial) -> tuple[float, float, int]:
+        level = math.inf if trial.state is TrialState.COMPLETED else trial.resource
+        return -level, history.trial_loss(trial), trial.number
+
+    return min(usable, key=rank, default=None)
 
 
 def with_key(space: Space, key: str, node: Any) -> Space:
