@@ -447,8 +447,11 @@ class TestSteps:
     def test_a_run_that_was_overtaken_does_not_overtake_in_turn(self, line):
         begin(line, self.plan(), run="second")
         begin(line, self.plan(), run="third")
-        with pytest.raises(StudyConflictError, match=r"was overtaken by retune 3 \(run third\)"):
+        with pytest.raises(
+            StudyConflictError, match=r"was overtaken by retune 3 \(run third\)"
+        ) as e:
             begin(line, self.plan(), run="second")
+        assert str(e.value).endswith("another 'run' begins a new retune")
         assert Line.open(line).log.newest_retune == 3
 
     def test_a_run_that_has_its_verdict_gets_it_again(self, storage, line):

@@ -257,6 +257,14 @@ class TestUnpacking:
         first.setup(worker)
         assert importlib.import_module("tunable_piece").VALUE == 1
 
+    def test_a_data_file_that_is_called_like_a_module_replaces_none(self, worker, tmp_path):
+        (tmp_path / "project").mkdir()
+        for name in ("tunable_piece.py", "logging.yaml"):
+            (tmp_path / "project" / name).touch()
+        before = sys.modules["logging"]
+        Upload.of(tmp_path / "project").plugin.setup(worker)
+        assert sys.modules["logging"] is before
+
     def test_it_comes_before_what_lies_elsewhere(self, worker, tmp_path, monkeypatch):
         plugin = self.version(tmp_path, "VALUE = 2")
         (tmp_path / "tunable_piece.py").write_text("VALUE = 1")

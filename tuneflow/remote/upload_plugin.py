@@ -60,8 +60,13 @@ def _forget_others(place: Path) -> None:
     """Forget other versions of what lies there: uploaded earlier, or imported from elsewhere."""
     sys.path[:] = [path for path in sys.path if not Path(path).is_relative_to(place.parent)]
     # This very module may not go, should somebody upload a clone of tuneflow.
-    replaced = {path.stem for path in place.iterdir()} - {"tuneflow"}
+    replaced = {path.stem for path in place.iterdir() if _is_imported(path)} - {"tuneflow"}
     for name in list(sys.modules):
         if name.partition(".")[0] in replaced:
             del sys.modules[name]
     forget_files()
+
+
+def _is_imported(path: Path) -> bool:
+    """Whether it is a module or a package; a logging.yaml beside them is neither."""
+    return path.suffix == ".py" or (path.is_dir() and any(path.rglob("*.py")))

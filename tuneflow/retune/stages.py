@@ -13,11 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tuneflow.budget import Budget
 from tuneflow.driving import checked
-from tuneflow.errors import SpecError, StudyExistsError, TrialsFailedError
+from tuneflow.errors import (
+    SpecError,
+    StudyConflictError,
+    StudyExistsError,
+    TrialsFailedError,
+)
 from tuneflow.opened import OpenStudy
-from tuneflow.outcomes import stored_outcomes
 from tuneflow.result import Result
 from tuneflow.retune.champions import Champion, Record
 from tuneflow.retune.line import Line, Retune, encode_plan, plan_path
@@ -33,8 +36,10 @@ from tuneflow.retune.measuring import (
     with_key,
     without_key,
 )
-from tuneflow.retune.plan import Plan, limited
-from tuneflow.retune.prior import Past, WarmStart, observations, warm_start
+from tuneflow.retune.past import past_of
+from tuneflow.retune.plan import Plan
+from tuneflow.retune.prior import WarmStart, warm_start
+from tuneflow.retune.spending import search_budget, used_by
 from tuneflow.retune.verdict import compare
 from tuneflow.rng import generator
 from tuneflow.searchers.base import sampled
@@ -76,7 +81,7 @@ def begin(url: str, plan: Plan, *, run: str, data_version: str = "", trigger: st
     number = line.log.open_retune(run)
     if number is None:
         if known is not None:
-            line.log.require_current(known.number)
+            _require_not_overtaken(known)
         _adopt(line, plan.seed_key)
         number = line.log.begin(run=run, data_version=data_version, trigger=trigger)
     retune = line.retune(number)
@@ -116,7 +121,7 @@ def prepare_search(retune: Retune) -> OpenStudy:
                 *study.searcher.known_results,
             ),
         ),
-        budget=_search_budget(retune, study, champion),
+        budget=search_budget(retune.plan, study, champion),
     )
     notes = json.dumps({"notes": warm.notes}, indent=2)
     retune.line.store.put(retune.notes_path, notes.encode())
@@ -164,7 +169,7 @@ def _challenger(retune: Retune) -> tuple[Space, Trial] | str:
     if champion is not None and config == measured(champion, retune.plan).config:
         return "the search found nothing better than the champion's own configuration"
     limits = retune.plan.limits
-    _, seconds, trial_time = _used(list(retune.studies()))
+    _, seconds, trial_time = used_by(retune.studies())
     for word, limit, used in (
         ("wall_clock", limits.wall_clock, seconds),
         ("cost", limits.trial_time, trial_time),
@@ -271,6 +276,14 @@ def _champion_study(plan: Plan, study: Study, champion: Champion, number: int) -
     )
 
 
+def _require_not_overtaken(retune: Retune) -> None:
+    """Raise StudyConflictError where a run comes back whose retune was overtaken."""
+    try:
+        retune.line.log.require_current(retune.number)
+    except StudyConflictError as error:
+        raise StudyConflictError(f"{error}; another 'run' begins a new retune") from None
+
+
 def _check_history(line: Line, plan: Plan, study: Study) -> None:
     """Raise SpecError when what is stored cannot be compared with what is to be tuned."""
     champion, base = line.log.champion, line.base()
@@ -369,7 +382,7 @@ def _warm_start(retune: Retune, study: Study, today: Space) -> WarmStart:
     """Return what all that was found before is good for now."""
     champion = retune.before
     return warm_start(
-        list(_past(retune)),
+        list(past_of(retune)),
         today,
         mode=study.mode,
         champion=champion.config if champion else None,
@@ -379,42 +392,6 @@ def _warm_start(retune: Retune, study: Study, today: Space) -> WarmStart:
         defaults=retune.plan.defaults,
         seed=study.seed,
     )
-
-
-def _past(retune: Retune) -> Iterator[Past]:
-    """Yield what earlier studies of the line have found, the newest first.
-
-    Their values are shifted by how the champion's have moved since then.
-    """
-    line, key, levels = retune.line, retune.plan.seed_key, _levels(retune)
-    for number in range(retune.number - 1, -1, -1):
-        earlier = line.retune(number) if number else None
-        opened = earlier.study("search") if earlier else line.base()
-        if opened is not None and _is_comparable(opened.study, retune.plan):
-            yield Past(
-                without_key(opened.study.space, key),
-                observations(opened.study, opened.history, key),
-                levels[-1] - levels[number],
-                retune.number - number - 1,
-            )
-
-
-def _levels(retune: Retune) -> list[float]:
-    """Return how far the champion's value had moved by each retune, up to this one.
-
-    What a retune's champion is compared with is mostly the retune before, but an older one where
-    that has failed, or where somebody has rolled back.
-    """
-    levels = [0.0]
-    for number in range(1, retune.number + 1):
-        one = retune.line.retune(number)
-        levels.append(levels[one.compared_with] + one.drift())
-    return levels
-
-
-def _is_comparable(study: Study, plan: Plan) -> bool:
-    goal = (plan.study["metric"], plan.study["mode"])
-    return (study.metric, study.mode) == goal
 
 
 def _with_seed(space: Space, retune: Retune) -> Space:
@@ -433,46 +410,3 @@ def _seeded(
     for result in results:
         params = space.complete(result["params"], sampled(rng))
         yield {"params": params, "value": result["value"]}
-
-
-def _search_budget(retune: Retune, study: Study, champion: OpenStudy | None) -> Budget:
-    """Return what is left for the search when a challenger is to be measured like the champion."""
-    plan, limits = retune.plan, retune.plan.limits
-    spent, seconds, trial_time = _used([champion] if champion else [])
-    is_known = champion is not None
-    return limited(
-        study.budget,
-        total_resource=plan.search_resource(study, spent),
-        wall_clock=_left("wall_clock", limits.wall_clock, 2 * seconds if is_known else None),
-        trial_time=_left("cost", limits.trial_time, 2 * trial_time if is_known else None),
-    )
-
-
-def _left(name: str, limit: float | None, used: float | None) -> float | None:
-    """Return what is left for the search; half of it where no measurement has been seen yet."""
-    if limit is None:
-        return None
-    if used is None:
-        return limit / 2
-    if limit <= used:
-        raise SpecError(
-            f"limits.{name}",
-            f"measuring champion and challenger takes all of it, {used:.0f} s of {limit:.0f} s",
-            "give more, or fewer seeds",
-        )
-    return limit - used
-
-
-def _used(studies: Iterable[OpenStudy]) -> tuple[float, float, float]:
-    """Return what studies have used: resource units, seconds, and seconds of trials.
-
-    The seconds are those that the studies have noted, as they do where the time is limited.
-    """
-    spent = seconds = trial_time = 0.0
-    for opened in studies:
-        keys = [(t.number, s) for t in opened.history.trials for s in range(t.segment + 1)]
-        timed = [one for one in stored_outcomes(opened.store, keys) if one.ended]
-        spent += opened.history.spent
-        seconds += opened.history.elapsed
-        trial_time += sum(one.ended - one.started for one in timed)
-    return spent, seconds, trial_time
