@@ -7,7 +7,14 @@ import math
 import pytest
 from airflow.sdk.definitions._internal.templater import SandboxedEnvironment
 
-from tuneflow.pipeline.labels import finished_label, parameters, trial_label, trials_label
+from tuneflow.pipeline.labels import (
+    finished_label,
+    parameters,
+    segment_label,
+    trial_label,
+    trials_label,
+)
+from tuneflow.trial import Segment
 
 COLUMN = 250
 """Characters that Airflow's database keeps of a label."""
@@ -25,6 +32,24 @@ def test_a_trial_is_called_by_its_number_and_its_configuration():
 
 def test_a_trial_without_parameters_is_called_by_its_number():
     assert trial_label(0, {}) == "trial 0"
+
+
+@pytest.mark.parametrize(
+    ("segment", "note", "label"),
+    [
+        (Segment(7, 1, {"lr": 0.003}, 3, 9), "promoted", "trial 7 · to 9 · lr 0.003 · promoted"),
+        (Segment(7, 0, {"lr": 0.003}, until=0.5), "", "trial 7 · to 0.5 · lr 0.003"),
+        (Segment(0, 0, {}), "", "trial 0"),
+    ],
+)
+def test_a_segment_is_called_by_how_far_it_goes_and_how_it_came_to_be(segment, note, label):
+    assert segment_label(segment, note) == label
+
+
+def test_what_a_segment_is_called_is_short_and_on_one_line():
+    label = segment_label(Segment(123456, 3, WILD, 1, 81), "cloned from trial 123455")
+    assert len(label) < COLUMN
+    assert label.isprintable()
 
 
 @pytest.mark.parametrize(
