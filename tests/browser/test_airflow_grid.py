@@ -27,6 +27,8 @@ def pages(
 def test_the_grid_shows_the_stages_and_what_came_of_each_trial(pages: RunPages) -> None:
     pages.open_grid("tune.stage_0.trial")
     pages.page.wait_for("document.body.innerText.includes('schedule')")
+    # The mapped tasks come with an answer of their own.
+    pages.page.wait_for("(document.body.innerText.match(/ · loss 0\\./g) || []).length >= 9")
     text = pages.text()
     for name in ("stage_0", "stage_1", "stage_2", "search", "trial", "schedule", "best"):
         assert name in text

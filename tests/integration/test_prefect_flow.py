@@ -347,7 +347,7 @@ class TestDask:
 
     def test_a_storage_that_workers_do_not_see_is_an_error(self, tmp_path, two):
         with pytest.raises(ValueError, match="is seen by this process only"):
-            flow(learns(tmp_path), tmp_path, task_runner=two, storage="memory://flow")()
+            flow(learns(tmp_path), tmp_path, task_runner=two, storage=f"memory://{tmp_path.name}")()
 
 
 @contextmanager
