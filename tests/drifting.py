@@ -25,10 +25,10 @@ EPOCHS = 27
 
 SPACE = Space(
     {
-        "lr": Float(1e-3, 10.0, log=True),
+        "lr": Float(1e-5, 100.0, log=True),
         "momentum": Float(0.0, 0.99),
-        "decay": Float(1e-6, 1.0, log=True),
-        "noise": Float(0.02, 5.0, log=True),
+        "decay": Float(1e-8, 10.0, log=True),
+        "noise": Float(1e-3, 30.0, log=True),
     }
 )
 """What is tuned."""
