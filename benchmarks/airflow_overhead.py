@@ -18,11 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import page
 from tests.airflow_system import PROMPT, Airflow, airflow
 from tests.clusters import cluster
 
 HERE = Path(__file__).parent
-DOCS = HERE.parent / "docs" / "benchmarks.md"
 HEADING = "## In Airflow"
 SETTINGS: dict[str, Mapping[str, str]] = {"default": {}, "prompt": PROMPT}
 OURS = "tuneflow"
@@ -41,8 +41,7 @@ def main() -> None:
     section = render(figures, options.runs)
     print(section)
     if options.write:
-        page = DOCS.read_text().split(HEADING)[0]
-        DOCS.write_text(f"{page.rstrip()}\n\n{section}")
+        page.put(HEADING, section)
 
 
 def measure(settings: Mapping[str, str], runs: int) -> dict[str, list[float]]:

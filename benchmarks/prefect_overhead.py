@@ -23,13 +23,13 @@ from prefect import flow, task
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
 
+from benchmarks import page
 from tests.clusters import cluster
 from tests.prefect_server import server, using
 from tuneflow.prefect import tune_flow
 from tuneflow.schedulers import SuccessiveHalving
 from tuneflow.space import Float
 
-DOCS = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEADING = "## In Prefect"
 AT_ONCE = 2
 CASES = {
@@ -58,7 +58,7 @@ def main() -> None:
     section = render(figures, options.runs)
     print(section)
     if options.write:
-        DOCS.write_text(replaced(DOCS.read_text(), section))
+        page.put(HEADING, section)
 
 
 def measure(cases: list[str], runs: int) -> dict[str, dict[str, list[float]]]:
@@ -165,13 +165,6 @@ def _row(case: str, found: Mapping[str, list[float]]) -> str:
 def _cell(seconds: list[float], trials: int) -> str:
     each = [1000 * one / trials for one in seconds]
     return f"{statistics.median(each):.0f} [{min(each):.0f} to {max(each):.0f}]"
-
-
-def replaced(page: str, section: str) -> str:
-    """Return the page with its section of Prefect in place of the one before, or at its end."""
-    before, _, rest = page.partition(HEADING)
-    _, found, after = rest.partition("\n## ")
-    return f"{before.rstrip()}\n\n{section}" + (f"\n## {after}" if found else "")
 
 
 _SECTION = """\

@@ -116,7 +116,14 @@ def main() -> None:
     table = render(chosen, figures, options.runs)
     print(table)
     if not options.only:
-        options.output.write_text(table)
+        options.output.write_text(f"{table.rstrip()}\n{sections(options.output)}")
+
+
+def sections(path: Path) -> str:
+    """Return the sections that other benchmarks have written into the page."""
+    page = path.read_text() if path.exists() else ""
+    _, found, rest = page.partition("\n## ")
+    return f"\n## {rest}" if found else ""
 
 
 def measure(
