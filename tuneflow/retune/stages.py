@@ -8,7 +8,6 @@ any other.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from tuneflow.errors import (
 from tuneflow.opened import OpenStudy
 from tuneflow.result import Result
 from tuneflow.retune.champions import Champion, Record
+from tuneflow.retune.judging import verdict_on
 from tuneflow.retune.line import Line, Retune, encode_plan, plan_path
 from tuneflow.retune.mapping import SpaceMap, require_shared
 from tuneflow.retune.measuring import (
@@ -40,7 +40,6 @@ from tuneflow.retune.past import past_of
 from tuneflow.retune.plan import Plan
 from tuneflow.retune.prior import WarmStart, warm_start
 from tuneflow.retune.spending import search_budget, used_by
-from tuneflow.retune.verdict import compare
 from tuneflow.rng import generator
 from tuneflow.searchers.base import sampled
 from tuneflow.space import Constant, Space
@@ -196,7 +195,7 @@ def judge(retune: Retune) -> Record:
     found = _challenger(retune)
     problem = found if isinstance(found, str) else ""
     challenger = None if problem else _measured(retune, "challenger")
-    kind, said = _verdict(retune, champion, challenger, problem)
+    kind, said = verdict_on(retune, champion, challenger, problem)
     return retune.line.log.append(kind, said, retune=retune.number)
 
 
@@ -209,58 +208,6 @@ def fail(retune: Retune, reason: str) -> Record | None:
     if retune.verdict() is not None:
         return None
     return retune.line.log.append("failed", {"reason": reason}, retune=retune.number)
-
-
-def _verdict(
-    retune: Retune, champion: Measured | None, challenger: Measured | None, problem: str
-) -> tuple[str, dict[str, Any]]:
-    """Return the type of the record, and what is in it."""
-    plan = retune.plan
-    ours = _as_champion(retune, champion, "champion")
-    theirs = _as_champion(retune, challenger, "challenger")
-    said: dict[str, Any] = {"champion": ours, "challenger": theirs, "comparison": None}
-    if challenger is None or theirs is None:
-        return "kept", {**said, "reason": problem or "the challenger has no usable value"}
-    if champion is None:
-        return "promoted", {**said, "champion": theirs, "reason": "it is the first champion"}
-    comparison = compare(
-        champion.values,
-        challenger.values,
-        mode=plan.study["mode"],
-        margin=plan.margin,
-        confidence=plan.confidence,
-        test=plan.test,
-        replace_unmeasured=plan.replace_unmeasured,
-    )
-    said |= {"comparison": comparison.to_json(), "reason": comparison.reason}
-    if comparison.is_better:
-        return "promoted", {**said, "champion": theirs, "before": ours}
-    return "kept", said
-
-
-def _as_champion(retune: Retune, found: Measured | None, phase: str) -> dict[str, Any] | None:
-    """Return what was measured as the record has it; of an unusable champion, what is known."""
-    if found is None:
-        return None
-    before = retune.before if phase == "champion" else None
-    if not math.isfinite(found.value):
-        return before.to_json() if before is not None else None
-    opened = OpenStudy.open(found.study)
-    return Champion(
-        config=found.config,
-        metric=opened.study.metric,
-        mode=opened.study.mode,
-        value=found.value,
-        values=found.values,
-        seeds=found.seeds,
-        resource=found.resource,
-        checkpoint=found.checkpoint or (before.checkpoint if before else None),
-        study=found.study,
-        trial=found.trial,
-        data_version=str(retune.began.data["data_version"]),
-        space=without_key(opened.study.space, retune.plan.seed_key).to_json(),
-        retune=retune.number if before is None else before.retune,
-    ).to_json()
 
 
 def _champion_study(plan: Plan, study: Study, champion: Champion, number: int) -> Study:
