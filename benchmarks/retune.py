@@ -170,6 +170,9 @@ def _savings(pairs: Sequence[Pair]) -> Iterator[str]:
     yield _row(what, figure, f"at most {SHARE}", _mark(share <= SHARE))
     reached = sum(pair.share <= SHARE for pair in pairs)
     yield _row("seeds in which it is", f"{reached} of {len(pairs)}", "", "")
+    kept = sum(pair.warm == pair.before for pair in pairs)
+    what = "seeds in which it kept the champion that earlier retunes had found"
+    yield _row(what, f"{kept} of {len(pairs)}", "", "")
 
 
 def _errors(nulls: dict[float, int], count: int, limit: int) -> Iterator[str]:
