@@ -20,10 +20,15 @@ PURE = (
     "trial",
     "events",
     "index",
+    "goals",
+    "pareto",
     "history",
+    "nearest",
     "budget",
     "space",
     "schedulers",
+    "stoppers",
+    "libraries",
     "searchers",
     "study",
 )
@@ -44,11 +49,13 @@ ABOVE = (
     "outcomes",
     "last_place",
     "objective",
+    "environments",
     "running",
     "worker",
     "executors",
     "spec",
     "opened",
+    "ahead",
     "stream",
     "rounds",
     "preview",
@@ -102,8 +109,11 @@ STANDARD = {
 }
 """What pure modules may use of the standard library."""
 
-LIBRARIES = {"searchers": {"optuna", "scipy", "numpy"}}
-"""What pure modules may use beside it: each searcher adapts a library."""
+LIBRARIES = {"schedulers": {"numpy"}, "searchers": {"optuna", "scipy", "numpy"}}
+"""What pure modules may use beside it."""
+
+ADAPTERS = "libraries"
+"""The modules that adapt search libraries, and run wherever these are installed."""
 
 HEAVY = (
     "airflow",
@@ -212,10 +222,17 @@ def test_pure_modules_import_only_pure_ones():
     wrong = [
         str(found)
         for found in imports(PURE)
-        if found.target not in PURE
+        if found.unit != ADAPTERS
+        and found.target not in PURE
         and found.name.split(".")[0] not in STANDARD | LIBRARIES.get(found.unit, set())
     ]
     assert wrong == []
+
+
+def test_adapters_of_libraries_import_each_other_and_nothing_else_of_tuneflow():
+    inside = [found for found in imports((ADAPTERS,)) if found.name.startswith("tuneflow")]
+    assert inside
+    assert [str(found) for found in inside if found.target != ADAPTERS] == []
 
 
 def test_pure_modules_touch_no_file_no_clock_and_no_global_generator():

@@ -25,8 +25,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuneflow import errors, executors, schedulers, searchers, space, trackers
-    from tuneflow.api import create_study, load, resume, tune
+    from tuneflow import errors, executors, schedulers, searchers, space, stoppers, trackers
+    from tuneflow.api import create_study, load, pbt_schedule, resume, tune
     from tuneflow.budget import Budget, Plateau
     from tuneflow.objective.parameters import with_parameters
     from tuneflow.objective.session import checkpoint, current_trial, report
@@ -41,6 +41,7 @@ __all__ = [
     "resume",
     "load",
     "create_study",
+    "pbt_schedule",
     "report",
     "checkpoint",
     "current_trial",
@@ -53,6 +54,7 @@ __all__ = [
     "schedulers",
     "searchers",
     "space",
+    "stoppers",
     "trackers",
 ]
 
@@ -62,6 +64,7 @@ _HOMES = {
     "resume": "tuneflow.api",
     "load": "tuneflow.api",
     "create_study": "tuneflow.api",
+    "pbt_schedule": "tuneflow.api",
     "report": "tuneflow.objective.session",
     "checkpoint": "tuneflow.objective.session",
     "current_trial": "tuneflow.objective.session",
@@ -70,7 +73,7 @@ _HOMES = {
     "Budget": "tuneflow.budget",
     "Plateau": "tuneflow.budget",
 }
-_MODULES = ("errors", "executors", "schedulers", "searchers", "space", "trackers")
+_MODULES = ("errors", "executors", "schedulers", "searchers", "space", "stoppers", "trackers")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,18 +11,19 @@ from tuneflow.asktell import AskTellStudy
 from tuneflow.budget import Budget
 from tuneflow.driving import load_stored_objective, make_executor, run
 from tuneflow.executors.base import Executor
+from tuneflow.goals import Modes, Names
 from tuneflow.last_place import LastPlace, base_folder
 from tuneflow.objective import Objective
 from tuneflow.objective.reference import describe, load_objective
 from tuneflow.opened import OpenStudy
 from tuneflow.result import Result
 from tuneflow.schedulers.base import Scheduler
+from tuneflow.schedulers.lineage import lineage, schedule_of
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
-from tuneflow.spec import ASK_TELL, plain_spec, study_from_json
+from tuneflow.spec import ASK_TELL, StopLike, plain_spec, study_from_json
 from tuneflow.stream import Observer
 from tuneflow.trackers.attached import TrackerLike, described, make_trackers
-from tuneflow.trial import Mode
 
 Train: TypeAlias = Callable[..., Any] | str | Mapping[str, Any]
 """An objective: a function or class, an import path, or ``{"command": […]}``."""
@@ -34,8 +35,8 @@ def tune(
     train: Train,
     *,
     space: Space | Mapping[str, Any],
-    metric: str,
-    mode: Mode,
+    metric: Names,
+    mode: Modes,
     scheduler: Scheduler | Mapping[str, Any] | str | None = None,
     searcher: Searcher | Mapping[str, Any] | str | None = None,
     trials: int | None = None,
@@ -47,6 +48,8 @@ def tune(
     resources: Mapping[str, Any] | None = None,
     round_size: int | Literal["all"] | None = None,
     max_concurrent: int | None = None,
+    constraints: Sequence[str] = (),
+    stop: StopLike | Sequence[StopLike] | None = None,
     trackers: Sequence[TrackerLike] = (),
     observers: Sequence[Observer] = (),
     progress: bool = True,
@@ -59,8 +62,9 @@ def tune(
     Args:
         train: the objective; see the documentation of objectives for its forms.
         space: what is searched: names to domains, constants or nested mappings.
-        metric: the metric that is optimised.
-        mode: "min" or "max".
+        metric: the metric that is optimised, or a list of several; of those the first one counts
+            for the scheduler, the budget and the best trial.
+        mode: "min" or "max"; a list of as many for several metrics.
         scheduler: an instance, a type name, or ``{"type": …, …}``. Default: ``FIFO()``.
         searcher: likewise. Default: ``TPE()``, which needs Optuna.
         trials: how many trials; may be left out when scheduler, searcher or budget end the
@@ -75,6 +79,10 @@ def tune(
         round_size: None streams; a number or "all" runs in rounds, which give the same journal
             anywhere.
         max_concurrent: how many trials may run at once, beside what the executor allows.
+        constraints: bounds on reported metrics, such as ``["latency_ms <= 100"]``; a trial that
+            breaks one is never the best. Default none.
+        stop: what ends trials, or the study, beside the scheduler: a stopper or a list of them,
+            each an instance, a type name or ``{"type": "trial_plateau", …}``. Default none.
         trackers: what writes down elsewhere what happens, each an instance, a type name or
             ``{"type": "jsonl", "path": …}``. They are no part of the study.
         observers: called with the history and the new facts after each commit.
@@ -85,7 +93,8 @@ def tune(
         MissingDependencyError: a package is not installed; nothing has run.
         StudyExistsError: another study lies there under this name.
         StorageError, ClusterError: the storage or the cluster cannot be used.
-        TrialsFailedError: the study was halted by failed trials, or none has a usable value.
+        TrialsFailedError: the study was halted by failed trials, or none has a usable value, or
+            none keeps the constraints.
         KeyboardInterrupt: after Ctrl-C; `resume` goes on.
     """
     objective = load_objective(train)
@@ -104,6 +113,8 @@ def tune(
             max_concurrent=max_concurrent,
             budget=budget,
             resources=resources,
+            constraints=constraints,
+            stop=stop,
         )
     )
     place = LastPlace(str(Path.cwd()), _described(executor), described(trackers))
@@ -173,11 +184,28 @@ def load(url: str | Path) -> Result:
     return Result(OpenStudy.open(str(url)))
 
 
+def pbt_schedule(url: str | Path, trial: int | None = None) -> list[dict[str, Any]]:
+    """Return the schedule of configurations that made a trial of a PBT or PB2 study.
+
+    It goes back through all that the trial copied. `tuneflow.schedulers.PBTReplay` trains with
+    it: ``scheduler={"type": "pbt_replay", "schedule": tuneflow.pbt_schedule(url)}``.
+
+    Args:
+        url: the study's URL.
+        trial: the trial's number. Default: the best one.
+
+    Raises:
+        StudyNotFoundError: there is no study.
+        SpecError: there is no such trial, or it has reported nothing.
+    """
+    return schedule_of(lineage(OpenStudy.open(str(url)).history, trial))
+
+
 def create_study(
     *,
     space: Space | Mapping[str, Any],
-    metric: str,
-    mode: Mode,
+    metric: Names,
+    mode: Modes,
     scheduler: Scheduler | Mapping[str, Any] | str | None = None,
     searcher: Searcher | Mapping[str, Any] | str | None = None,
     trials: int | None = None,
@@ -185,6 +213,8 @@ def create_study(
     storage: str | Path = DEFAULT_STORAGE,
     name: str | None = None,
     budget: Budget | Mapping[str, Any] | None = None,
+    constraints: Sequence[str] = (),
+    stop: StopLike | Sequence[StopLike] | None = None,
 ) -> AskTellStudy:
     """Create a study, or open it, for a loop of your own: `ask` and `tell`.
 
@@ -202,9 +232,12 @@ def create_study(
             trials=trials,
             seed=seed,
             budget=budget,
+            constraints=constraints,
+            stop=stop,
         )
     )
     study.searcher.prepare()
+    study.scheduler.prepare()
     return AskTellStudy(OpenStudy.create(study, str(storage)))
 
 

@@ -77,7 +77,7 @@ class AskTellStudy:
 
         Raises:
             SpecError: the trial is not running, neither or both of value and failed are given, or
-                the value is no number or lacks the study's metric.
+                the value is no number or lacks a metric that is optimised.
         """
         segment = self._running(trial)
         if (value is None) == (failed is None):
@@ -109,12 +109,12 @@ class AskTellStudy:
 
     def _metrics(self, value: Any) -> dict[str, float]:
         """Return what was told as metrics, the study's own among them."""
-        metric = self._history.metric
         try:
-            metrics = to_metrics(value, metric, "tell() got")
+            metrics = to_metrics(value, self._history.metric, "tell() got")
         except TypeError as error:
             raise SpecError("tell", str(error)) from error
-        if metric not in metrics:
-            near = did_you_mean(metric, metrics)
-            raise SpecError("tell", f"the metric '{metric}' is not among what was told", near)
+        for metric, _ in self._history.objectives:
+            if metric not in metrics:
+                near = did_you_mean(metric, metrics)
+                raise SpecError("tell", f"the metric '{metric}' is not among what was told", near)
         return metrics

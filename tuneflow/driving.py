@@ -18,6 +18,7 @@ from tuneflow.history import History
 from tuneflow.interrupt import Interrupts
 from tuneflow.job import Job
 from tuneflow.last_place import LastPlace
+from tuneflow.nearest import usable_trials, why_no_best
 from tuneflow.objective import Objective
 from tuneflow.objective.reference import load_objective
 from tuneflow.opened import OpenStudy
@@ -100,6 +101,7 @@ def drive(
         turn, view = _watched(opened, turn, view)
     watchers = [*observers, view] if view is not None else observers
     study.searcher.prepare()
+    study.scheduler.prepare()
     with interrupts.installed(), attached(trackers, study, opened.url, history) as followers:
         place.remember(opened.store)
         with executor:
@@ -134,9 +136,8 @@ def checked(result: Result) -> Result:
             f"tuneflow resume {result.url}"
         )
     if result.trials and result.history.best() is None:
-        raise TrialsFailedError(
-            f"no trial of {result.url} has a finite '{result.study.metric}'{_first_failure(result)}"
-        )
+        cause = "" if usable_trials(result.history) else _first_failure(result)
+        raise TrialsFailedError(f"no trial of {result.url} {why_no_best(result.history)}{cause}")
     return result
 
 
@@ -145,8 +146,9 @@ def _first_failure(result: Result) -> str:
     failed = result.failed
     if failed:
         return f"; trial {failed[0].number}: {failed[0].failure}"
-    metric, first = result.study.metric, result.trials[0]
-    return f"; trial {first.number}: {metric} is {first.latest(metric)}"
+    first = result.trials[0]
+    found = (f"{metric} is {first.latest(metric)}" for metric, _ in result.study.objectives)
+    return f"; trial {first.number}: {', '.join(found)}"
 
 
 def load_stored_objective(study: Study, folder: Path) -> Objective:
@@ -173,7 +175,12 @@ def load_stored_objective(study: Study, folder: Path) -> Objective:
 def job_of(opened: OpenStudy) -> Job:
     """Return what workers are told of a study."""
     resources = opened.study.resources
-    job = Job(storage=opened.url, metric=opened.study.metric, resources=resources)
+    job = Job(
+        storage=opened.url,
+        metric=opened.study.metric,
+        resources=resources,
+        most_resources=opened.study.scheduler.most_resources,
+    )
     # A trial that is kept warm keeps its memory of the GPU, which others need meanwhile.
     return replace(job, warm=0.0) if Request.parse(resources).gpu else job
 

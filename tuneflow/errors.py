@@ -2,7 +2,7 @@
 
 * fix the input: `SpecError`, `ObjectiveError`, `StudyExistsError`, `StudyNotFoundError`,
   `MissingDependencyError`
-* fix the place: `StorageError`, `ClusterError`
+* fix the place: `StorageError`, `ClusterError`, `SearcherError`
 * reload and go on from the stored state: `StudyConflictError`
 * look at what is stored: `CorruptError`
 * look at the trials: `TrialsFailedError`
@@ -99,6 +99,12 @@ class StorageError(TuneflowError):
 
 class ClusterError(TuneflowError):
     """The executor's cluster cannot be reached, or cannot run what was asked of it."""
+
+    exit_code = 4
+
+
+class SearcherError(TuneflowError):
+    """The library that proposes configurations failed, or its environment cannot be made."""
 
     exit_code = 4
 

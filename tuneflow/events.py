@@ -29,6 +29,8 @@ class Launched:
         bracket: the scheduler's bracket, said when the trial begins.
         source: the trial that was cloned, or None.
         attempt: how many earlier tries of this segment were recorded.
+        late: whether ``params`` were drawn at random because the searcher took too long.
+        resources: what the segment occupies where that is not what the study says, else None.
     """
 
     trial: int
@@ -40,6 +42,8 @@ class Launched:
     bracket: int = 0
     source: int | None = None
     attempt: int = 0
+    late: bool = False
+    resources: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from tuneflow.errors import CorruptError
@@ -26,8 +26,10 @@ from tuneflow.events import (
     Reported,
     Stopped,
 )
+from tuneflow.goals import Objectives, losses, parse_constraints, violation
 from tuneflow.index import Index
-from tuneflow.trial import Mode, Resource, Segment, Trial, TrialState
+from tuneflow.pareto import front
+from tuneflow.trial import Mode, Report, Resource, Segment, Trial, TrialState
 
 _I = TypeVar("_I", bound=Index)
 
@@ -36,12 +38,17 @@ class History:
     """All that has happened in a study.
 
     Args:
-        metric: name of the metric that is optimised.
+        metric: name of the metric that is optimised; of several, the primary one.
         mode: "min" or "max".
         seed: the study's seed; decisions derive their generators from it.
         max_resource: the level at which a trial is complete, or None.
+        other_metrics: what is optimised beside it, each with its mode.
+        constraints: bounds on metrics that are to be kept, each like ``latency_ms <= 100``.
+        resources: what a trial occupies unless its segment says otherwise.
+        trial_limit: how many trials there may be; None when that is not known beforehand.
 
     Attributes:
+        objectives: every metric that is optimised, with its mode; the primary one first.
         facts: every fact, oldest first.
         trials: every trial; its position is its number.
         running: the trials with an open segment, in the order of their launch.
@@ -55,15 +62,30 @@ class History:
         trial_time: seconds that trials took so far, added up, known only where they are limited.
         spent: resource units reported so far, over all trials.
         failed_since_opened: trials that failed for good since the study was last opened.
+        late: trials whose configuration was drawn at random because the searcher took too long.
+        is_usable: whether any report ever had a finite value of the primary metric.
     """
 
     def __init__(
-        self, metric: str, mode: Mode, seed: int = 0, max_resource: Resource | None = None
+        self,
+        metric: str,
+        mode: Mode,
+        seed: int = 0,
+        max_resource: Resource | None = None,
+        *,
+        other_metrics: Mapping[str, Mode] | None = None,
+        constraints: Sequence[str] = (),
+        resources: Mapping[str, Any] | None = None,
+        trial_limit: int | None = None,
     ) -> None:
         self.metric = metric
         self.mode = mode
         self.seed = seed
         self.max_resource = max_resource
+        self.resources = resources or {}
+        self.trial_limit = trial_limit
+        self.objectives: Objectives = ((metric, mode), *(other_metrics or {}).items())
+        self.constraints = parse_constraints(constraints)
         self.facts: list[Fact] = []
         self.trials: list[Trial] = []
         self.running: dict[int, Trial] = {}
@@ -77,7 +99,9 @@ class History:
         self.trial_time = 0.0
         self.spent: Resource = 0
         self.failed_since_opened = 0
+        self.late = 0
         self.closings = 0
+        self.is_usable = False
         self._best = math.inf
         self._best_closings = 0
         self._improving: int | None = None
@@ -129,20 +153,61 @@ class History:
                 return loss
         return math.inf
 
+    def losses(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """Return a loss for each objective; all infinity when one of them cannot be used."""
+        return losses(self.objectives, metrics)
+
+    def usable_report(self, trial: Trial) -> Report | None:
+        """Return a trial's newest report with all objectives, made by its own parameters."""
+        for position in range(len(trial.reports) - 1, trial.outdated - 1, -1):
+            report = trial.reports[position]
+            if self.losses(report.metrics)[0] < math.inf:
+                return report
+        return None
+
+    def trial_losses(self, trial: Trial) -> tuple[float, ...]:
+        """Return the losses of a trial's newest usable report; all infinity when it has none."""
+        report = self.usable_report(trial)
+        return self.losses({} if report is None else report.metrics)
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """Return by how much metrics break the bounds that are set for them, added up.
+
+        It is 0 when all are kept, and infinity when a metric that has a bound is missing or NaN.
+        """
+        return violation(self.constraints, metrics)
+
+    def trial_violation(self, trial: Trial) -> float:
+        """Return the violation of a trial's newest usable report; infinity when it has none."""
+        report = self.usable_report(trial)
+        return math.inf if report is None else self.violation(report.metrics)
+
     def best(self) -> Trial | None:
         """Return the trial whose newest usable value is best, the earlier one among equals.
 
-        A value counts for the parameters that made it: a trial that was cloned into and has
-        reported nothing since has none. Failed trials do not count. None when no trial has a
-        usable value.
+        Of several metrics it is the primary one that is compared. A value counts for the
+        parameters that made it: a trial that was cloned into and has reported nothing since has
+        none. Trials that failed or break a bound do not count. None when no trial is left.
         """
-        candidates = (t for t in self.trials if t.state is not TrialState.FAILED)
-        found = min(candidates, key=self.trial_loss, default=None)
-        return found if found is not None and self.trial_loss(found) < math.inf else None
+        return min(self._feasible(), key=self.trial_loss, default=None)
+
+    def pareto_front(self) -> list[Trial]:
+        """Return the trials that no other betters in one metric without losing in another.
+
+        Like `best` it looks at newest usable reports, and leaves out trials that failed or break a
+        bound. Equal trials are all in it; they are in the order of their numbers.
+        """
+        candidates = list(self._feasible())
+        chosen = front([self.trial_losses(trial) for trial in candidates])
+        return [candidates[position] for position in chosen]
+
+    def _feasible(self) -> Iterator[Trial]:
+        unfailed = (trial for trial in self.trials if trial.state is not TrialState.FAILED)
+        return (trial for trial in unfailed if self.trial_violation(trial) == 0)
 
     @property
     def best_loss(self) -> float:
-        """The smallest loss that any report ever had; infinity without a usable report."""
+        """The smallest loss that any report ever had that keeps the bounds; else infinity."""
         return self._best
 
     @property
@@ -170,6 +235,7 @@ class History:
             checkpoint=trial.origin,
             max_resource=self.max_resource,
             attempt=trial.attempt,
+            resources=trial.resources,
         )
 
     def open_segments(self) -> Iterator[Segment]:
@@ -182,12 +248,13 @@ class History:
         if fact.trial == len(self.trials):
             trial = Trial(fact.trial, cast("dict[str, Any]", fact.params), fact.bracket)
             self.trials.append(trial)
+            self.late += fact.late
         else:
             trial = self._paused(fact.trial)
             self.counts[trial.state] -= 1
             self.retries.pop(trial.number, None)
         if fact.params is not None:
-            trial.params = fact.params
+            trial.params, trial.outdated = fact.params, len(trial.reports)
         if fact.source is not None:
             # The step count follows the donor, so that the levels after it are new ones.
             trial.resource = fact.start
@@ -195,6 +262,7 @@ class History:
         trial.state = TrialState.RUNNING
         trial.segment, trial.until = fact.segment, fact.until
         trial.start, trial.attempt = fact.start, fact.attempt
+        trial.resources = fact.resources
         trial.origin = trial.checkpoint = fact.checkpoint
         trial.checkpoint_resource = fact.start
         self.counts[TrialState.RUNNING] += 1
@@ -208,7 +276,8 @@ class History:
         if report.checkpoint is not None:
             trial.checkpoint, trial.checkpoint_resource = report.checkpoint, report.resource
         loss = self.loss(report.metrics)
-        if loss < self._best:
+        self.is_usable |= loss < math.inf
+        if loss < self._best and not self.violation(report.metrics):
             self._best, self._best_closings = loss, self.closings
             self._improving = fact.trial
 

@@ -25,6 +25,8 @@ class Job:
             keeps its memory, also that of a GPU.
         resources: what one trial occupies: ``cpu``, ``gpu`` and ``memory``; an executor that
             has been given others ignores it.
+        most_resources: the most that a scheduler may tell one trial to occupy; None where it
+            leaves that to ``resources``.
     """
 
     storage: str
@@ -36,6 +38,7 @@ class Job:
     grace: float = 10.0
     warm: float = 30.0
     resources: Mapping[str, Any] = field(default_factory=dict)
+    most_resources: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that is sent to workers."""

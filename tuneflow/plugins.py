@@ -1,9 +1,9 @@
-"""Searchers, schedulers, executors and trackers by name.
+"""Searchers, schedulers, stoppers, executors and trackers by name.
 
 Each is registered by an entry point, ours as well as anybody else's, in the group
-``tuneflow.searchers``, ``tuneflow.schedulers``, ``tuneflow.executors`` or ``tuneflow.trackers``.
-The name of the entry point is the ``type`` in a study file; the target is a dataclass, whose
-fields are the other keys.
+``tuneflow.searchers``, ``tuneflow.schedulers``, ``tuneflow.stoppers``, ``tuneflow.executors`` or
+``tuneflow.trackers``. The name of the entry point is the ``type`` in a study file; the target is a
+dataclass, whose fields are the other keys.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import pydantic
 
 from tuneflow.errors import MissingDependencyError, SpecError, did_you_mean
+from tuneflow.schedulers.base import Scheduler
+from tuneflow.searchers.base import Searcher
+from tuneflow.stoppers.base import Stopper
 
-Kind: TypeAlias = Literal["searcher", "scheduler", "executor", "tracker"]
+Kind: TypeAlias = Literal["searcher", "scheduler", "stopper", "executor", "tracker"]
+
+_NESTED: dict[Any, Kind] = {Searcher: "searcher", Scheduler: "scheduler", Stopper: "stopper"}
+"""Fields of these types hold another plugin; those that are tuples of them, several."""
 
 
 def known(kind: Kind) -> dict[str, EntryPoint]:
@@ -63,6 +69,9 @@ def make(kind: Kind, data: Any) -> Any:
 def build(cls: type[Any], fields: Mapping[str, Any], where: str) -> Any:
     """Return ``cls(**fields)``, each field checked against its type.
 
+    A field that is annotated `Searcher`, `Scheduler` or `Stopper` takes an instance, or what `make`
+    takes; a tuple of them takes a list of these.
+
     Args:
         cls: a dataclass.
         fields: its fields, as JSON or YAML has them.
@@ -72,12 +81,60 @@ def build(cls: type[Any], fields: Mapping[str, Any], where: str) -> Any:
     for name in fields:
         if name not in allowed:
             raise SpecError(f"{where}.{name}", "unknown key", did_you_mean(str(name), allowed))
+    nested = _nested(cls, fields, where)
     try:
-        return cls(**_checked(cls, fields))
+        return cls(**{**_checked(cls, {**fields, **dict.fromkeys(nested)}), **nested})
     except pydantic.ValidationError as error:
         raise _first_problem(error, fields, where) from None
     except SpecError as error:
         raise (error if error.field.startswith(where) else error.under(where)) from None
+
+
+def _nested(cls: type[Any], fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the plugins among the fields, as instances."""
+    found: dict[str, Any] = {}
+    for name, hint in _hints(cls).items():
+        base = _inner_type(hint)
+        if base is not None and name in fields:
+            make_field = _inner if hint is base else make_all
+            found[name] = make_field(base, fields[name], f"{where}.{name}")
+    return found
+
+
+def _inner_type(hint: Any) -> Any:
+    """Return the base class of the plugins that a field holds, one or a tuple; None if none."""
+    item = get_args(hint)[0] if get_origin(hint) is tuple else hint
+    return item if item in _NESTED else None
+
+
+def make_all(base: type[Any], given: Any, where: str) -> tuple[Any, ...]:
+    """Return the plugins of a list; one alone need not stand in a list.
+
+    Args:
+        base: their base class, such as `Stopper`.
+        given: instances, or what `make` takes.
+        where: the dotted path of the list, for errors.
+    """
+    if not isinstance(given, list | tuple):
+        return (_inner(base, given, where),)
+    return tuple(_inner(base, one, f"{where}[{k}]") for k, one in enumerate(given))
+
+
+def _inner(base: type[Any], given: Any, where: str) -> Any:
+    if isinstance(given, base):
+        return given
+    kind = _NESTED[base]
+    try:
+        return make(kind, given)
+    except SpecError as error:
+        field = where + error.field.removeprefix(kind)
+        raise SpecError(field, error.problem, error.fix) from None
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """Return the annotations of what may be given to a dataclass."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
 
 
 def _checked(cls: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,9 +153,9 @@ def _checked(cls: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model_of(cls: type[Any]) -> type[pydantic.BaseModel]:
     """Return a model of what may be given to a dataclass, from its annotations."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     given = {
-        field.name: (hints[field.name], ... if _is_needed(field) else None)
+        field.name: (_checkable(hints[field.name]), ... if _is_needed(field) else None)
         for field in dataclasses.fields(cls)
         if field.init
     }
@@ -106,6 +163,11 @@ def _model_of(cls: type[Any]) -> type[pydantic.BaseModel]:
     make_model: Any = pydantic.create_model
     model: type[pydantic.BaseModel] = make_model(cls.__name__, __config__=config, **given)
     return model
+
+
+def _checkable(hint: Any) -> Any:
+    """Return what pydantic is to check; other plugins are made and checked by themselves."""
+    return hint if _inner_type(hint) is None else Any
 
 
 _MODELS: dict[type[Any], type[pydantic.BaseModel]] = {}

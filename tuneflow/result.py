@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from tuneflow.checkpoints import Checkpoints
 from tuneflow.errors import TrialsFailedError
+from tuneflow.nearest import why_no_best
 from tuneflow.opened import OpenStudy
+from tuneflow.searchers.repeat import repeat_of
 from tuneflow.trial import Params, Trial, TrialState
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+
+    from tuneflow.history import History
 
 
 class Result:
@@ -43,15 +47,36 @@ class Result:
     def best_trial(self) -> Trial:
         """The trial whose newest usable value is best, the earlier one among equals.
 
+        Of several metrics it is the first one that counts; see `pareto_front` for all of them.
+
         Raises:
-            TrialsFailedError: no trial has a usable value.
+            TrialsFailedError: no trial has a usable value, or none keeps the study's constraints.
         """
         best = self.history.best()
         if best is None:
-            raise TrialsFailedError(
-                f"no trial of {self.url} has a finite '{self.study.metric}', so there is no best"
-            )
+            why = why_no_best(self.history)
+            raise TrialsFailedError(f"no trial of {self.url} {why}, so there is no best")
         return best
+
+    @cached_property
+    def pareto_front(self) -> list[Trial]:
+        """The trials that no other one betters in a metric without losing in another.
+
+        They are in the order of their numbers; equal ones are all among them. Trials that failed,
+        or break a bound, are not. With one metric these are the best trials. Empty when there is
+        none.
+        """
+        return self.history.pareto_front()
+
+    @property
+    def groups(self) -> History | None:
+        """The trials of a study that repeats configurations, one for each configuration.
+
+        Each has the mean or the median of its repeats, and ``groups.best()`` is the one that is
+        best. None when the searcher repeats nothing.
+        """
+        repeat = repeat_of(self.study.searcher)
+        return None if repeat is None else repeat.groups(self.study.space, self.history).history
 
     @property
     def best_value(self) -> float:
@@ -72,6 +97,19 @@ class Result:
         """Return a trial's newest usable value of the metric, in the metric's own sign."""
         loss = self.history.trial_loss(trial)
         return -loss if self.study.mode == "max" else loss
+
+    def values(self, trial: Trial) -> dict[str, float]:
+        """Return the metrics that are optimised, from a trial's newest report that has them all.
+
+        Empty when there is no such report.
+        """
+        report = self.history.usable_report(trial)
+        metrics = report.metrics if report is not None else {}
+        return {name: metrics[name] for name, _ in self.study.objectives if name in metrics}
+
+    def is_feasible(self, trial: Trial) -> bool:
+        """Whether a trial's newest usable report keeps every bound; False when it has none."""
+        return self.history.trial_violation(trial) == 0
 
     def checkpoint(self, trial: Trial | None = None, target: Path | str | None = None) -> Path:
         """Download the newest checkpoint of a trial.

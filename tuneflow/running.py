@@ -11,7 +11,7 @@ import functools
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuneflow.checkpoints import Checkpoints
@@ -65,8 +65,9 @@ class Origin:
 def make_context(job: Job, segment: Segment, root: Path, start: Resource, log: Log) -> Context:
     """Return what an objective runs in, from ``start``, in the trial's directory."""
     restore = root / "restore"
+    resources = {**job.resources, **(segment.resources or {})}
     return Context(
-        segment=segment,
+        segment=replace(segment, resources=resources),
         metric=job.metric,
         start=start,
         restore=restore if restore.exists() else None,
@@ -112,6 +113,7 @@ def keep_warm(
         trial=trial,
         objective=objective,
         params=segment.params,
+        resources=segment.resources,
         start=trial.origin.start,
         checkpoint=trial.origin.checkpoint,
         reports=(*trial.earlier, *reports),

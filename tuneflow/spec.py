@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from tuneflow.budget import Budget, Plateau
 from tuneflow.errors import SpecError, did_you_mean
 from tuneflow.executors.placement import Request
+from tuneflow.goals import make_objectives, parse_constraints
 from tuneflow.objective.reference import check_reference
-from tuneflow.plugins import build, make
+from tuneflow.plugins import build, make, make_all
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Branch, Group, Space
+from tuneflow.stoppers.base import Stopper
 from tuneflow.study import Study
 
 STUDY_KEYS = (
@@ -29,8 +31,13 @@ STUDY_KEYS = (
     "max_concurrent",
     "budget",
     "resources",
+    "constraints",
+    "stop",
 )
 _NEEDED = ("objective", "space", "metric", "mode")
+
+StopLike: TypeAlias = Stopper | Mapping[str, Any] | str
+"""A stopper: an instance, a type name or a mapping with a ``type``."""
 
 ASK_TELL: Mapping[str, Any] = {"ask_tell": True}
 """The objective of a study that is driven by ask and tell."""
@@ -53,6 +60,7 @@ def plain_spec(
     searcher: Searcher | Mapping[str, Any] | str | None = None,
     scheduler: Scheduler | Mapping[str, Any] | str | None = None,
     budget: Budget | Mapping[str, Any] | None = None,
+    stop: StopLike | Sequence[StopLike] | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """Return the arguments of `tuneflow.tune` as plain data, for `study_from_json`.
@@ -63,6 +71,7 @@ def plain_spec(
         searcher: an instance, a type name or a mapping with a ``type``.
         scheduler: likewise.
         budget: an instance or its JSON form.
+        stop: stoppers, or one alone, each as a searcher is given.
         others: the other keys of `tuneflow.study.Study`.
 
     Raises:
@@ -75,6 +84,7 @@ def plain_spec(
         "searcher": _plugin("searcher", searcher),
         "scheduler": _plugin("scheduler", scheduler),
         "budget": budget.to_json() if isinstance(budget, Budget) else budget,
+        "stop": [stopper.to_json() for stopper in _stop(stop)],
     }
 
 
@@ -99,11 +109,12 @@ def study_from_json(data: Mapping[str, Any]) -> Study:
     """
     check_keys(data, STUDY_KEYS)
     space = _space(data["space"])
+    (metric, mode), *others = make_objectives(data["metric"], data["mode"])
     return Study(
         name=_text(data, "name"),
         space=space,
-        metric=_text(data, "metric"),
-        mode=data["mode"],
+        metric=metric,
+        mode=mode,
         searcher=make("searcher", data.get("searcher") or "tpe"),
         scheduler=make("scheduler", data.get("scheduler") or "fifo"),
         objective=_objective(data["objective"], space),
@@ -113,6 +124,9 @@ def study_from_json(data: Mapping[str, Any]) -> Study:
         max_concurrent=data.get("max_concurrent"),
         budget=_budget(_mapping(data, "budget")),
         resources=_resources(_mapping(data, "resources")),
+        other_metrics=dict(others),
+        constraints=_constraints(data.get("constraints")),
+        stop=_stop(data.get("stop")),
     )
 
 
@@ -165,6 +179,14 @@ def _budget(data: Mapping[str, Any]) -> Budget:
 def _resources(data: Mapping[str, Any]) -> Mapping[str, Any]:
     Request.parse(data)
     return data
+
+
+def _constraints(data: Any) -> Sequence[str]:
+    return tuple(map(str, parse_constraints(() if data is None else data)))
+
+
+def _stop(data: Any) -> tuple[Stopper, ...]:
+    return () if data is None else make_all(Stopper, data, "stop")
 
 
 def _paths(group: Group, prefix: str = "") -> Iterator[str]:

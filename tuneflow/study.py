@@ -8,23 +8,29 @@ of it to the journal in one entry before it hands the launched segments out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
 from tuneflow.events import Closed, Exhausted, Fact, Finished, Halted, Launched, Reported, Stopped
+from tuneflow.goals import Objectives, make_objectives, parse_constraints
 from tuneflow.history import History
 from tuneflow.rng import generator
 from tuneflow.schedulers.base import Clone, Decision, Resume, Scheduler, Start, Stop
-from tuneflow.searchers.base import Searcher
+from tuneflow.searchers.base import LATER, Later, Searcher, Suggested, Suggestion
 from tuneflow.space import Space
+from tuneflow.stoppers.base import Stopper, horizon
+from tuneflow.stoppers.verdicts import ending, next_stop
 from tuneflow.trial import Failure, Mode, Outcome, Report, Resource, Trial, TrialState
 
 _HOPELESS = 20
 """After so many failed trials and no usable value, the study is halted."""
+
+Suggest: TypeAlias = Callable[[History, Resource | None], Suggested]
+"""Says what a new trial is, given the history and the level at which it pauses first."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,12 @@ class Study:
             Default None.
         budget: when the study ends early.
         resources: what one trial occupies: ``cpu``, ``gpu`` (fractions too), ``memory``.
+        other_metrics: what is optimised beside ``metric``, each with its mode. Schedulers (but
+            MO-ASHA), the budget and the best trial go by ``metric`` alone; what the others are
+            for is the Pareto front. Default none.
+        constraints: bounds on reported metrics, each like ``latency_ms <= 100``. A trial that
+            breaks one is never the best, and not in the front. Default none.
+        stop: what ends trials, or the study, beside the scheduler. Default nothing.
     """
 
     name: str
@@ -63,12 +75,15 @@ class Study:
     max_concurrent: int | None = None
     budget: Budget = field(default_factory=Budget)
     resources: Mapping[str, Any] = field(default_factory=dict)
+    other_metrics: Mapping[str, Mode] = field(default_factory=dict)
+    constraints: Sequence[str] = ()
+    stop: tuple[Stopper, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.mode not in ("min", "max"):
-            raise SpecError("mode", f"{self.mode!r} is neither 'min' nor 'max'")
-        if not self.metric:
-            raise SpecError("metric", "the name of the metric is empty")
+        make_objectives(
+            [self.metric, *self.other_metrics], [self.mode, *self.other_metrics.values()]
+        )
+        parse_constraints(self.constraints)
         for name in ("trials", "max_concurrent", "round_size"):
             value = getattr(self, name)
             if value is None or (name == "round_size" and value == "all"):
@@ -76,6 +91,7 @@ class Study:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise SpecError(name, f"{value!r} is not a whole number of 1 or more")
         self.searcher.check(self.space)
+        self.searcher.check_goals(len(self.objectives), len(self.constraints))
         self.scheduler.check(self.space)
         self._check_end()
 
@@ -101,22 +117,37 @@ class Study:
         return self.trials
 
     @property
+    def objectives(self) -> Objectives:
+        """Every metric that is optimised, with its mode; the primary one first."""
+        return ((self.metric, self.mode), *self.other_metrics.items())
+
+    @property
     def in_rounds(self) -> bool:
         """Whether this study runs in rounds, with a barrier after each."""
         return self.round_size is not None
 
     def history(self) -> History:
         """Return the empty history of this study."""
-        return History(self.metric, self.mode, self.seed, self.scheduler.limit)
+        return History(
+            self.metric,
+            self.mode,
+            self.seed,
+            self.scheduler.limit,
+            other_metrics=self.other_metrics,
+            constraints=self.constraints,
+            resources=self.resources,
+            trial_limit=self.trial_limit or self.searcher.trials(self.space),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, which is stored as study.json."""
-        return {
+        names, modes = [self.metric, *self.other_metrics], [self.mode, *self.other_metrics.values()]
+        data: dict[str, Any] = {
             "name": self.name,
             "objective": dict(self.objective),
             "space": self.space.to_json(),
-            "metric": self.metric,
-            "mode": self.mode,
+            "metric": names if self.other_metrics else self.metric,
+            "mode": modes if self.other_metrics else self.mode,
             "searcher": self.searcher.to_json(),
             "scheduler": self.scheduler.to_json(),
             "trials": self.trials,
@@ -126,34 +157,55 @@ class Study:
             "budget": self.budget.to_json(),
             "resources": dict(self.resources),
         }
+        if self.constraints:
+            data["constraints"] = list(self.constraints)
+        if self.stop:
+            data["stop"] = [stopper.to_json() for stopper in self.stop]
+        return data
 
 
-def decide(study: Study, history: History, slots: float = math.inf) -> list[Fact]:
+def decide(
+    study: Study, history: History, slots: float = math.inf, suggest: Suggest | None = None
+) -> list[Fact]:
     """Append what follows from the history to it, and return just that.
 
     Args:
         study: the spec.
         history: everything so far; it is added to.
         slots: how many segments may run at once. Infinity (the default) gives a whole round.
+        suggest: says what a new trial is; `LATER` holds new trials back, and them alone. Default:
+            the searcher is asked on the spot.
 
     The result is a function of the arguments alone: no clock, no I/O, no global generator.
     """
     first = len(history.facts)
     if history.finished is None and history.halted is None:
-        _decide(study, history, slots)
+        _decide(study, history, slots, suggest or _on_the_spot(study))
     return history.facts[first:]
 
 
-def _decide(study: Study, history: History, slots: float) -> None:
+def _on_the_spot(study: Study) -> Suggest:
+    """Return what asks the searcher."""
+
+    def suggest(history: History, until: Resource | None) -> Suggested:
+        proposed = study.searcher.suggest(study.space, history, until)
+        if proposed is None or proposed is LATER:
+            return proposed
+        return Suggestion(proposed)
+
+    return suggest
+
+
+def _decide(study: Study, history: History, slots: float, suggest: Suggest) -> None:
     reason = halting(study, history)
     if reason is not None:
         history.append(Halted(reason))
         return
-    ending = study.budget.ending(history)
-    if ending is not None:
-        _finish(history, ending)
+    reason = study.budget.ending(history) or ending(study.stop, history)
+    if reason is not None:
+        _finish(history, reason)
         return
-    _allocate(study, history, min(slots, _room(study)))
+    _allocate(study, history, min(slots, _room(study)), suggest)
 
 
 def halting(study: Study, history: History) -> str | None:
@@ -166,7 +218,7 @@ def halting(study: Study, history: History) -> str | None:
 
 def _is_hopeless(study: Study, history: History) -> bool:
     """Whether it must be the study that is wrong, and not its trials."""
-    if study.budget.max_failures is not None or history.best_loss < math.inf:
+    if study.budget.max_failures is not None or history.is_usable:
         return False
     return history.failed_since_opened >= _HOPELESS
 
@@ -183,7 +235,7 @@ def _finish(history: History, reason: str) -> None:
     history.append(Finished(reason))
 
 
-def _allocate(study: Study, history: History, slots: float) -> None:
+def _allocate(study: Study, history: History, slots: float, suggest: Suggest) -> None:
     """Ask for decisions and carry them out until the slots are full or there are no more."""
     reason = None
     while True:
@@ -192,48 +244,63 @@ def _allocate(study: Study, history: History, slots: float) -> None:
             break
         if isinstance(decision, Stop):
             history.append(Stopped(decision.trial, decision.reason))
-        elif len(history.running) >= slots:
+            continue
+        if len(history.running) >= slots:
             return
-        elif not _launch(study, history, decision):
+        fact = _launch(study, history, decision, suggest)
+        if fact is LATER:
+            return
+        if isinstance(fact, Launched) and not _affords(study, history, fact):
             reason = f"the total resource has too little left: {history.spent:g} units are spent"
             break
+        history.append(fact)
     if not history.running:
         _finish(history, reason or history.exhausted or "there is nothing left to run")
 
 
 def _next(study: Study, history: History) -> Decision | None:
     """Return the next decision: stops need no slot, then come retries, then launches."""
-    decision = study.scheduler.next(history)
+    decision = next_stop(study.stop, history) or study.scheduler.next(history)
     if history.retries and not isinstance(decision, Stop):
         trial = next(iter(history.retries.values()))
         return Resume(trial.number, trial.until)
     return decision
 
 
-def _launch(study: Study, history: History, decision: Start | Resume | Clone) -> bool:
-    """Append the launch that a decision asks for; False when the budget does not afford it."""
+def _launch(
+    study: Study, history: History, decision: Start | Resume | Clone, suggest: Suggest
+) -> Launched | Exhausted | Literal[Later.LATER]:
+    """Return the launch that a decision asks for, or why there is none."""
     if isinstance(decision, Start):
-        fact = _start(study, history, decision)
-    elif isinstance(decision, Resume):
-        fact = _resume(study, history, decision)
-    else:
-        fact = _clone(study, history, decision)
-    if isinstance(fact, Launched) and not _affords(study, history, fact):
-        return False
-    history.append(fact)
-    return True
+        return _start(study, history, decision, suggest)
+    if isinstance(decision, Resume):
+        return _resume(study, history, decision)
+    return _clone(study, history, decision)
 
 
-def _start(study: Study, history: History, decision: Start) -> Launched | Exhausted:
+def _start(
+    study: Study, history: History, decision: Start, suggest: Suggest
+) -> Launched | Exhausted | Literal[Later.LATER]:
     number = len(history.trials)
     limit = study.trial_limit
     if limit is not None and number >= limit:
         return Exhausted(f"all {limit} trials are done")
-    params = study.searcher.suggest(study.space, history)
-    if params is None:
+    given = decision.params
+    suggested = suggest(history, decision.until) if given is None else Suggestion(given)
+    if suggested is None:
         return Exhausted("the searcher has no more configurations")
+    if suggested is LATER:
+        return LATER
     until = _until(study, 0, decision.until)
-    return Launched(number, 0, until, params=params, bracket=decision.bracket)
+    return Launched(
+        number,
+        0,
+        until,
+        params=suggested.params,
+        bracket=decision.bracket,
+        late=suggested.late,
+        resources=decision.resources,
+    )
 
 
 def _resume(study: Study, history: History, decision: Resume) -> Launched:
@@ -245,7 +312,9 @@ def _resume(study: Study, history: History, decision: Resume) -> Launched:
         decision.until if is_retry else _until(study, trial.resource, decision.until),
         start=trial.checkpoint_resource,
         checkpoint=trial.checkpoint,
+        params=None if is_retry else decision.params,
         attempt=trial.attempt + 1 if is_retry else 0,
+        resources=trial.resources if is_retry else decision.resources,
     )
 
 
@@ -259,8 +328,9 @@ def _clone(study: Study, history: History, decision: Clone) -> Launched:
         _until(study, source.checkpoint_resource, decision.until),
         start=source.checkpoint_resource,
         checkpoint=source.checkpoint,
-        params=study.scheduler.explore(source.params, study.space, rng),
+        params=study.scheduler.explore(source.params, study.space, rng, history, decision),
         source=source.number,
+        resources=decision.resources,
     )
 
 
@@ -272,7 +342,11 @@ def _paused(history: History, number: int) -> Trial:
 
 
 def _until(study: Study, resource: Resource, until: Resource | None) -> Resource | None:
-    return study.scheduler.horizon(resource, until) if study.in_rounds else until
+    if not study.in_rounds:
+        return until
+    until = study.scheduler.horizon(resource, until)
+    # A scheduler that pauses trials would not go on with one that paused for a stopper.
+    return until if study.scheduler.pauses else horizon(study.stop, resource, until)
 
 
 def _affords(study: Study, history: History, fact: Launched) -> bool:
@@ -301,7 +375,7 @@ def record_outcome(study: Study, history: History, outcome: Outcome) -> None:
         return
     for report in outcome.reports:
         record_report(history, outcome.trial, outcome.segment, report)
-    if _is_at_end(history, trial, outcome) and history.trial_loss(trial) == math.inf:
+    if _is_at_end(history, trial, outcome) and history.usable_report(trial) is None:
         history.append(Closed(trial.number, "failed", _unusable(history, trial)))
         return
     retry = trial.stopping is None and _is_retried(study.budget, trial, outcome.status)
@@ -316,10 +390,14 @@ def _is_at_end(history: History, trial: Trial, outcome: Outcome) -> bool:
 
 
 def _unusable(history: History, trial: Trial) -> Failure:
-    value = trial.latest(history.metric)
-    if value is None:
-        return Failure("metric", f"no report has '{history.metric}'")
-    return Failure("metric", f"{history.metric} is {value}, never a finite number")
+    for metric, _ in history.objectives:
+        value = trial.latest(metric)
+        if value is None:
+            return Failure("metric", f"no report has '{metric}'")
+        if not math.isfinite(value):
+            return Failure("metric", f"{metric} is {value}, never a finite number")
+    names = " and ".join(f"'{metric}'" for metric, _ in history.objectives)
+    return Failure("metric", f"no one report has {names} as finite numbers")
 
 
 def _without_traceback(failure: Failure | None) -> Failure | None:

@@ -18,7 +18,7 @@ from tuneflow.remote.upload import Upload
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
-from tuneflow.spec import plain_spec, study_from_json
+from tuneflow.spec import StopLike, plain_spec, study_from_json
 from tuneflow.trial import Mode
 
 
@@ -39,6 +39,7 @@ def submit(
     resources: Mapping[str, Any] | None = None,
     round_size: int | Literal["all"] | None = None,
     max_concurrent: int | None = None,
+    stop: StopLike | Sequence[StopLike] | None = None,
     retry_failed: bool = False,
     uploads: Sequence[str | Path] = (),
     **executor: Any,
@@ -47,7 +48,7 @@ def submit(
 
     The driver is a task of the cluster: this process may end, and any worker may die. Submitted
     again while its driver lives, a study is left to it; afterwards it is gone on with. What the
-    arguments up to ``max_concurrent`` mean says `tuneflow.tune`.
+    arguments up to ``stop`` mean says `tuneflow.tune`.
 
     Args:
         train: the objective. A function travels with what it uses of the modules beside its own;
@@ -58,7 +59,7 @@ def submit(
         name: the study's name, which with the storage tells it from others.
         storage: the URL, or shared folder, that all workers reach.
         address: of the Dask scheduler, such as ``tcp://10.0.0.5:8786``.
-        scheduler: see `tuneflow.tune`, and so for all up to ``max_concurrent``.
+        scheduler: see `tuneflow.tune`, and so for all up to ``stop``.
         searcher: likewise; the package that it needs must be on the workers.
         trials: likewise.
         seed: likewise.
@@ -66,6 +67,7 @@ def submit(
         resources: likewise.
         round_size: likewise.
         max_concurrent: likewise.
+        stop: likewise.
         retry_failed: try failed trials again, also in a study that has finished.
         uploads: ``.py`` files, folders of packages or ZIP archives that workers need to import.
         executor: more of `tuneflow.executors.DaskExecutor`: ``isolation``, ``timeout``,
@@ -96,6 +98,7 @@ def submit(
             seed=seed,
             round_size=round_size,
             max_concurrent=max_concurrent,
+            stop=stop,
             budget=budget,
             resources=resources,
         )

@@ -99,6 +99,7 @@ class Segment:
         max_resource: the most that this trial will ever be given, or None; what a learning rate
             schedule should be tied to.
         attempt: 0 for the first try, then one more for each recorded retry.
+        resources: what it occupies; an amount that is not named is the study's. None: all are.
     """
 
     trial: int
@@ -109,6 +110,7 @@ class Segment:
     checkpoint: str | None = None
     max_resource: Resource | None = None
     attempt: int = 0
+    resources: Mapping[str, Any] | None = None
 
     @property
     def key(self) -> tuple[int, int]:
@@ -117,7 +119,10 @@ class Segment:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that is sent to workers."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.resources is None:
+            del data["resources"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Segment:
@@ -242,7 +247,9 @@ class Trial:
         stopping: the reason why it was told to stop, or None.
         failure: its latest failure, or None.
         source: the trial whose checkpoint it was last cloned from, or None.
-        outdated: how many of its reports are from before that; other parameters made them.
+        outdated: how many of its reports other parameters made: those from before it was cloned
+            into, or resumed with other ones.
+        resources: what its latest segment occupies, where that is not what the study says.
     """
 
     number: int
@@ -264,6 +271,7 @@ class Trial:
     failure: Failure | None = None
     source: int | None = None
     outdated: int = 0
+    resources: Mapping[str, Any] | None = None
 
     def latest(self, metric: str) -> float | None:
         """Return the newest value of a metric, or None when no report has it."""
