@@ -9,12 +9,15 @@ import pytest
 from tests.machine import NAN, Machine
 from tuneflow.errors import SpecError
 from tuneflow.events import Launched, Opened
+from tuneflow.history import History
 from tuneflow.rng import generator
-from tuneflow.schedulers import PBT
+from tuneflow.schedulers import PBT, Clone
 from tuneflow.schedulers.perturb import perturb
 from tuneflow.space import Categorical, Float, Int, Normal
 from tuneflow.testing.world import SPACE
 from tuneflow.trial import TrialState
+
+HISTORY = History("loss", "min")
 
 
 def launches(machine: Machine) -> list[Launched]:
@@ -195,7 +198,7 @@ def test_exploring_stays_in_the_space_and_moves():
     params = SPACE.build(lambda _, domain: domain.from_unit(0.0))
     seen = set()
     for number in range(300):
-        params = rule.explore(params, SPACE, generator(0, number))
+        params = rule.explore(params, SPACE, generator(0, number), HISTORY, Clone(0, 1, 2))
         assert SPACE.explain(params) is None
         seen.add((params["start"], params["kind"], params["layers"]))
     assert len(seen) > 20
@@ -205,7 +208,7 @@ def test_only_the_named_parameters_are_explored():
     rule = PBT(max_resource=6, mutations=("rate",))
     params = SPACE.build(lambda _, domain: domain.from_unit(0.5))
     for number in range(20):
-        explored = rule.explore(params, SPACE, generator(0, number))
+        explored = rule.explore(params, SPACE, generator(0, number), HISTORY, Clone(0, 1, 2))
         assert {name for name in params if params[name] != explored[name]} <= {"rate"}
 
 

@@ -21,32 +21,60 @@ from typing import Any, ClassVar, TypeAlias
 from tuneflow.errors import SpecError
 from tuneflow.history import History
 from tuneflow.space import Space
-from tuneflow.trial import Params, Resource
+from tuneflow.trial import Params, Resource, TrialState
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin a new trial with whatever the searcher proposes, and pause it at ``until``."""
+    """Begin a new trial, and pause it at ``until``.
+
+    Attributes:
+        until: the level; None leaves the end to the objective.
+        bracket: the bracket that the trial belongs to from now on.
+        params: its configuration. None (the default): what the searcher proposes.
+        resources: what it occupies until then, such as ``{"gpu": 2}``. None (the default): what
+            the study says.
+    """
 
     until: Resource | None
     bracket: int = 0
+    params: Params | None = None
+    resources: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on with a paused trial (promote it), and pause it again at ``until``."""
+    """Go on with a paused trial (promote it), and pause it again at ``until``.
+
+    Attributes:
+        trial: the trial's number.
+        until: the level; None leaves the end to the objective.
+        params: the configuration from now on; the trial starts anew from its newest checkpoint.
+            None (the default): the one it has.
+        resources: what it occupies until then; see `Start`.
+    """
 
     trial: int
     until: Resource | None
+    params: Params | None = None
+    resources: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Clone:
-    """Go on with a paused trial from another one's newest checkpoint and explored parameters."""
+    """Go on with a paused trial from another one's newest checkpoint and explored parameters.
+
+    Attributes:
+        source: the donor's number.
+        trial: the trial's number.
+        until: the level at which it is paused again; None leaves the end to the objective.
+        resources: what it occupies until then; see `Start`.
+    """
 
     source: int
     trial: int
     until: Resource | None
+    resources: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +99,7 @@ class Scheduler(ABC):
     * it never asks for a trial and level twice; retries are not its business;
     * it returns no `Start` once ``history.exhausted`` is set, and no `Stop` for a trial twice;
     * a failed, lost or NaN result ranks last and never stalls the others;
+    * nor does a trial that a stopper ends, which goes on no more;
     * once every trial is resolved it returns None for good.
     """
 
@@ -94,6 +123,23 @@ class Scheduler(ABC):
         """How many trials a study has that does not say; None when it must say."""
         return None
 
+    @property
+    def pauses(self) -> bool:
+        """Whether it pauses trials to decide about them. One that does not goes on with any."""
+        return True
+
+    def remaining(self, history: History) -> int:
+        """Return how many trials may still be given resource, at most; the running ones count.
+
+        Default: all that are not final.
+        """
+        return history.counts[TrialState.RUNNING] + history.counts[TrialState.PAUSED]
+
+    @property
+    def most_resources(self) -> Mapping[str, Any] | None:
+        """The most that one trial may be told to occupy; None is what the study says."""
+        return None
+
     def horizon(self, resource: Resource, until: Resource | None) -> Resource | None:
         """Return where a segment must pause when nobody can stop it on the way.
 
@@ -105,8 +151,21 @@ class Scheduler(ABC):
     def check(self, space: Space) -> None:  # noqa: B027 - most schedulers work on any space
         """Raise SpecError when this scheduler cannot work on the space."""
 
-    def explore(self, params: Params, space: Space, rng: random.Random) -> Params:
-        """Return the parameters that a clone goes on with. Default: the donor's."""
+    def prepare(self) -> None:  # noqa: B027 - most schedulers need nothing
+        """Import what deciding needs. Raises MissingDependencyError before any trial runs."""
+
+    def explore(
+        self, params: Params, space: Space, rng: random.Random, history: History, clone: Clone
+    ) -> Params:
+        """Return the parameters that a clone goes on with. Default: the donor's.
+
+        Args:
+            params: the donor's.
+            space: the study's.
+            rng: made for this one clone.
+            history: everything up to here; the clones that were decided before stand in it.
+            clone: the decision.
+        """
         return params
 
     def to_json(self) -> dict[str, Any]:
@@ -130,7 +189,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    return value
+    return value.to_json() if hasattr(value, "to_json") else value
 
 
 def require(condition: bool, field: str, problem: str, fix: str = "") -> None:

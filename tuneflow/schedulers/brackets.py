@@ -90,6 +90,14 @@ class Brackets(Index):
             heapq.heappop(self._promotions)
         return None
 
+    @property
+    def remaining(self) -> int:
+        """How many trials run, wait for their rung, or are promoted."""
+        return sum(
+            len(bracket.pending) + (0 if bracket.is_last_rung else len(bracket.results))
+            for bracket in self._brackets
+        )
+
     def opening(self) -> tuple[int, Resource]:
         """Return the bracket that a new trial belongs to, and its first level."""
         number = len(self._brackets)
@@ -103,8 +111,10 @@ class Brackets(Index):
         self._latest[fact.trial] = (self._loss(fact.report.metrics), self._arrivals)
 
     def stopped(self, fact: Stopped) -> None:
-        """Nobody waits for the trial any longer."""
+        """Nobody waits for the trial any longer, and it is not promoted."""
         self._over.add(fact.trial)
+        bracket = self._brackets[self._bracket_of[fact.trial]]
+        bracket.results = [result for result in bracket.results if result[2] != fact.trial]
         self._resolve(fact.trial)
 
     def _shape(self, bracket: int) -> Ladder:
@@ -226,9 +236,7 @@ class SynchronousScheduler(Scheduler):
 
     def next(self, history: History) -> Decision | None:
         """Promote from decided rungs, oldest bracket first, else fill the newest bracket."""
-        index = history.index(
-            self, lambda: Brackets(self.shapes(), self.reduction_factor, history.loss)
-        )
+        index = self._brackets(history)
         found = index.promotion()
         if found is not None:
             return Resume(*found)
@@ -236,3 +244,12 @@ class SynchronousScheduler(Scheduler):
             return None
         bracket, level = index.opening()
         return Start(level, bracket)
+
+    def remaining(self, history: History) -> int:
+        """Return how many trials are in brackets that have not let go of them."""
+        return self._brackets(history).remaining
+
+    def _brackets(self, history: History) -> Brackets:
+        return history.index(
+            self, lambda: Brackets(self.shapes(), self.reduction_factor, history.loss)
+        )

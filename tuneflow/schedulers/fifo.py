@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tuneflow.history import History
-from tuneflow.schedulers.base import Decision, Scheduler, Start
+from tuneflow.schedulers.base import Decision, Resume, Scheduler, Start
 from tuneflow.schedulers.levels import check_resources
+from tuneflow.schedulers.paused import Paused
 from tuneflow.trial import Resource
 
 
@@ -33,6 +34,14 @@ class FIFO(Scheduler):
         """The level at which a trial is complete."""
         return self.max_resource
 
+    @property
+    def pauses(self) -> bool:
+        """It does not."""
+        return False
+
     def next(self, history: History) -> Decision | None:
-        """Start a trial while there are any."""
+        """Go on with what was paused, else start a trial while there are any."""
+        paused = history.index(self, lambda: Paused(self.max_resource)).trials
+        if paused:
+            return Resume(next(iter(paused)), self.max_resource)
         return None if history.exhausted else Start(self.max_resource)

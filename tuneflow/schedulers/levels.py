@@ -71,6 +71,16 @@ def falling_levels(min_resource: Resource, max_resource: Resource, eta: float) -
     return levels
 
 
+def next_multiple(level: Resource, interval: Resource, limit: Resource | None) -> Resource:
+    """Return the next multiple of an interval above a level, at most the limit."""
+    step = exact(interval)
+    count = math.floor(exact(level) / step) + 1
+    goal: Resource = interval * count if isinstance(interval, int) else float(step * count)
+    if goal <= level:  # the level is a multiple, but for its rounding
+        goal = float(step * (count + 1))
+    return goal if limit is None else min(goal, limit)
+
+
 def _add(levels: list[Resource], level: Fraction, whole: bool) -> None:
     """Append a level unless rounding made it equal to the one before."""
     value: Resource = math.floor(level) if whole else float(level)

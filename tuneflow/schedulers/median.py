@@ -60,6 +60,11 @@ class MedianStopping(Scheduler):
         """The level at which a trial is complete."""
         return self.max_resource
 
+    @property
+    def pauses(self) -> bool:
+        """It does not; in rounds, a trial that was paused goes on."""
+        return False
+
     def next(self, history: History) -> Decision | None:
         """Stop whom the median rejects, else go on with paused trials, else start one."""
         index = history.index(self, lambda: _Averages(self, history))

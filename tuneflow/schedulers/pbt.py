@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,7 +37,7 @@ from tuneflow.schedulers.base import (
     require,
     require_number,
 )
-from tuneflow.schedulers.levels import exact
+from tuneflow.schedulers.levels import exact, next_multiple
 from tuneflow.schedulers.perturb import perturb
 from tuneflow.space import Domain, Space
 from tuneflow.trial import Params, Resource
@@ -129,20 +129,26 @@ class PBT(Scheduler):
                 problem = f"the space has no parameter '{path}'"
                 raise SpecError("scheduler.mutations", problem, did_you_mean(path, known))
 
-    def explore(self, params: Params, space: Space, rng: random.Random) -> Params:
+    def explore(
+        self, params: Params, space: Space, rng: random.Random, history: History, clone: Clone
+    ) -> Params:
         """Return a donor's parameters, each drawn anew or perturbed within its domain."""
         values = space.values(params)
+        return space.build(lambda path, domain: self._explored(values, path, domain, rng))
 
-        def choose(path: str, domain: Domain) -> Any:
-            may_change = self.mutations is None or path in self.mutations
-            if path in values and not may_change:
-                return values[path]
-            if path not in values or rng.random() < self.resample_probability:
-                return domain.from_unit(rng.random())
-            factor = self.factors[choose_index(rng, len(self.factors))]
-            return perturb(domain, values[path], factor)
+    def _explored(
+        self, values: Mapping[str, Any], path: str, domain: Domain, rng: random.Random
+    ) -> Any:
+        """Return the value of one parameter, given those of the donor."""
+        if path in values and not self._may_change(path):
+            return values[path]
+        if path not in values or rng.random() < self.resample_probability:
+            return domain.from_unit(rng.random())
+        factor = self.factors[choose_index(rng, len(self.factors))]
+        return perturb(domain, values[path], factor)
 
-        return space.build(choose)
+    def _may_change(self, path: str) -> bool:
+        return self.mutations is None or path in self.mutations
 
     def _go_on(
         self, history: History, index: _Population, number: int, donors: Sequence[int]
@@ -157,13 +163,7 @@ class PBT(Scheduler):
 
     def _after(self, level: Resource) -> Resource:
         """Return the next multiple of the interval above a level, at most the maximum."""
-        interval = exact(self.interval)
-        whole = isinstance(self.interval, int)
-        steps = math.floor(exact(level) / interval) + 1
-        goal: Resource = self.interval * steps if whole else float(interval * steps)
-        if goal <= level:  # the level is a multiple, but for its rounding
-            goal = float(interval * (steps + 1))
-        return min(goal, self.max_resource)
+        return next_multiple(level, self.interval, self.max_resource)
 
 
 @dataclass(slots=True)

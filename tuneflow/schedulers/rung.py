@@ -70,6 +70,12 @@ class Rung:
             heapq.heappop(self._waiting)
         return None
 
+    @property
+    def waiting(self) -> int:
+        """How many of the top may be promoted and have not been."""
+        known = {trial for _, arrival, trial in self._waiting if arrival in self._in_top}
+        return len(known - self._settled)
+
     def settle(self, trial: int) -> None:
         """Take a trial out of the running for promotion: it was promoted, or it has ended."""
         self._settled.add(trial)
