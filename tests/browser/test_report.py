@@ -9,8 +9,11 @@ import pytest
 
 from tests.browser.chrome import Page, open_page
 from tests.example_studies import accuracy, make_study, play
+from tuneflow.events import Closed, Launched, Reported
+from tuneflow.schedulers import FIFO
+from tuneflow.searchers import Random
 from tuneflow.space import Categorical, Float, Int, Space
-from tuneflow.trial import Params
+from tuneflow.trial import Params, Report
 from tuneflow.views.html import render
 
 pytestmark = pytest.mark.browser
@@ -65,6 +68,38 @@ def test_draws_every_figure_without_an_error_or_a_request(page: Page, report: Pa
     requests = page.said("Network.requestWillBeSent")
     assert [request["request"]["url"] for request in requests] == [report.as_uri()]
     assert page.said("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled") == []
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_draws_the_front_of_several_metrics(page: Page, tmp_path: Path, count: int) -> None:
+    study = make_study(
+        other_metrics=dict.fromkeys([f"{name}{IMAGE}" for name in "abc"[: count - 1]], "min"),
+        searcher=Random(),
+        scheduler=FIFO(),
+        constraints=["limit <= 0.8"],
+    )
+    history = study.history()
+    for number in range(30):
+        params = {"lr": 0.01, "layers": 1 + number % 6, "act": "relu", "opt": {"momentum": 0.5}}
+        metrics = {
+            name: (number * 7 + 5 * k) % 30 / 30 for k, (name, _) in enumerate(study.objectives)
+        }
+        history.append(Launched(number, 0, None, params=params))
+        history.append(Reported(number, Report(1, {**metrics, "limit": number / 30})))
+        history.append(Closed(number, "completed"))
+    path = tmp_path / "report.html"
+    path.write_text(render(study, history, "./results/digits"))
+    page.events.clear()
+    page.open(path)
+    drawn = page.run("[...document.querySelectorAll('.figure')].map((f) => f.id)")
+    assert drawn[0] == "pareto"
+    assert page.run("document.querySelectorAll('#pareto .main-svg').length > 0")
+    front = {str(trial.number) for trial in history.pareto_front()}
+    cells = "[...document.querySelectorAll('[aria-labelledby=front-title] tbody tr')]"
+    assert set(page.run(f"{cells}.map((row) => row.cells[0].textContent)")) == front
+    inner, scrolled = page.run("[innerWidth, document.documentElement.scrollWidth]")
+    assert scrolled <= inner
+    assert page.said("Runtime.exceptionThrown", "Log.entryAdded", DIALOG) == []
 
 
 @pytest.mark.parametrize("width", [360, 390, 1280])

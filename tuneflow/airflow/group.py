@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from airflow.sdk import TaskGroup
@@ -15,20 +15,21 @@ from tuneflow.airflow.stage_tasks import StageTasks
 from tuneflow.airflow.stages import require_whole, stages_of
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
+from tuneflow.goals import Modes, Names
 from tuneflow.pipeline.template import Existing
 from tuneflow.remote.code import Train
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
-from tuneflow.trial import Mode
+from tuneflow.spec import StopLike
 
 
 def tune_task_group(
     train: Train,
     *,
     space: Space | Mapping[str, Any],
-    metric: str,
-    mode: Mode,
+    metric: Names,
+    mode: Modes,
     storage: str,
     group_id: str = "tune",
     name: str | None = None,
@@ -48,6 +49,8 @@ def tune_task_group(
     resources: Mapping[str, Any] | None = None,
     round_size: int | Literal["all"] = "all",
     max_concurrent: int | None = None,
+    constraints: Sequence[str] = (),
+    stop: StopLike | Sequence[StopLike] | None = None,
     **task_args: Any,
 ) -> BestOutput:
     """Make the tasks of a study, and return what its last one returns.
@@ -60,8 +63,8 @@ def tune_task_group(
         train: the objective: a function, ``file.py:function`` relative to the DAG's file,
             ``module:function``, or ``{"command": […]}``.
         space: what is searched: names to domains, constants or nested mappings.
-        metric: the metric that is optimised.
-        mode: "min" or "max".
+        metric: the metric that is optimised, or a list; see `tuneflow.tune`.
+        mode: "min" or "max"; for several metrics a list.
         storage: URL of the object storage, which Airflow and the Dask workers reach; a template.
         group_id: the id of the task group.
         name: the study's name; a template. Default: the DAG's id, and the group's id where
@@ -85,6 +88,8 @@ def tune_task_group(
         resources: see `tuneflow.tune`.
         round_size: the most trials of a stage, or "all" (the default).
         max_concurrent: see `tuneflow.tune`; how many trials begin before Airflow comes to them.
+        constraints: see `tuneflow.tune`.
+        stop: see `tuneflow.tune`.
         task_args: operator arguments of all tasks, such as ``retries`` or ``executor_config``;
             a ``trigger_rule`` is that of the first task, which begins the group.
 
@@ -112,6 +117,8 @@ def tune_task_group(
         resources=resources,
         round_size=round_size,
         max_concurrent=max_concurrent,
+        constraints=constraints,
+        stop=stop,
     )
     study = template.check()
     if not study.in_rounds:

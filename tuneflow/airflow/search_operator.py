@@ -78,6 +78,7 @@ class SearchOperator(StageOperator):
         if not self.store(context).exists(SPEC_PATH):
             require_stages(study, self.stages)
         study.searcher.prepare()
+        study.scheduler.prepare()
         return OpenStudy.create(study, self.storage)
 
     def _made(self, context: Mapping[str, Any]) -> OpenStudy:
@@ -94,7 +95,8 @@ class SearchOperator(StageOperator):
         """
         keys = [segment.key for segment in current.segments]
         done = {outcome.key for outcome in stored_outcomes(opened.store, keys)}
-        orders = self.orders(opened.url, [key for key in keys if key not in done])
+        own = {segment.key: segment.resources for segment in current.segments}
+        orders = self.orders(opened.url, [key for key in keys if key not in done], resources=own)
         if not orders:
             return
         address = DaskHook(self.template.conn_id).address()
@@ -118,7 +120,14 @@ class SearchOperator(StageOperator):
                 label, note = trials_label(numbers), ""
             else:
                 label, note = trial_label(numbers[0], segments[0].params), notes[numbers[0]]
-            yield {"label": label, "note": note, "segments": [list(s.key) for s in segments]}
+            own = [segment.resources for segment in segments]
+            more = {"resources": own} if any(own) else {}
+            yield {
+                "label": label,
+                "note": note,
+                "segments": [list(s.key) for s in segments],
+                **more,
+            }
 
 
 def _least_size(count: int) -> int:

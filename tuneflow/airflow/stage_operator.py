@@ -62,12 +62,21 @@ class StageOperator(BaseOperator):
         return OpenStudy.open(self.store(context).url)
 
     def orders(
-        self, url: str, keys: Iterable[tuple[int, int]], attempt: int = 1
+        self,
+        url: str,
+        keys: Iterable[tuple[int, int]],
+        attempt: int = 1,
+        resources: Mapping[tuple[int, int], Mapping[str, Any] | None] | None = None,
     ) -> list[SegmentOrder]:
-        """Return what to ask of Dask for segments of the study at a URL."""
-        code, template = self.template.code(), self.template
+        """Return what to ask of Dask for segments of the study at a URL.
+
+        ``resources`` are those of segments that do not have the study's.
+        """
+        code, template, own = self.template.code(), self.template, resources or {}
         return [
-            SegmentOrder(url, *key, code, attempt, template.isolation, template.timeout)
+            SegmentOrder(
+                url, *key, code, attempt, template.isolation, template.timeout, own.get(key)
+            )
             for key in keys
         ]
 

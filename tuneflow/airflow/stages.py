@@ -5,17 +5,26 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
 from tuneflow.history import History
+from tuneflow.schedulers.asha import ASHA
 from tuneflow.schedulers.base import Decision, Scheduler
+from tuneflow.schedulers.cost_asha import CostASHA
+from tuneflow.schedulers.pasha import PASHA
+from tuneflow.schedulers.pbt_replay import PBTReplay
+from tuneflow.schedulers.resource_changing import ResourceChanging
 from tuneflow.searchers.base import Searcher
+from tuneflow.searchers.limit import new_trials
 from tuneflow.space import Space
+from tuneflow.stoppers.base import Stopper, Watch
 from tuneflow.study import Study, decide, record_outcome
 from tuneflow.trial import Outcome, Params, Report, Resource, Trial
+from tuneflow.views.progress import unwrapped
 
 MOST: Final = 200
 """The most rounds that are foreseen: 600 tasks, and far more than anybody looks at."""
@@ -102,17 +111,21 @@ def bound(study: Study) -> int | None:
     if trials is None:
         return None
     size = study.round_size if isinstance(study.round_size, int) else max(trials, 1)
+    size = new_trials(study.searcher, size)
     longest = _DryRun(study, min(trials, _SAMPLE), 1).longest
     if longest > MOST or trials > MOST * size:
         return MOST + 1
     most = max(_WORK // longest, 2)
+    chain = longest
+    if longest == 1:  # no trial is resumed, but as in DEHB one may have to wait for others
+        chain = _grown(trials, most, lambda count: _DryRun(study, count, count).rounds)
     if size >= trials:
-        return _DryRun(study, trials, trials).rounds if trials <= most else longest
+        return _DryRun(study, trials, trials).rounds if trials <= most else min(chain, MOST + 1)
     # Graham, Bounds on Multiprocessing Timing Anomalies, SIAM J. Appl. Math. 17 (1969): a round
     # that is not full has all that can be run, so it takes a step of whatever is the longest way
     # to go; and the others are full.
-    segments = _segments(study, trials, most)
-    return min((segments + (size - 1) * longest) // size, MOST + 1)
+    segments = _grown(trials, most, lambda count: _DryRun(study, count, 1).segments)
+    return min((segments + (size - 1) * chain) // size, MOST + 1)
 
 
 def _trials(study: Study) -> int | None:
@@ -121,19 +134,19 @@ def _trials(study: Study) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _segments(study: Study, trials: int, most: int) -> int:
-    """Return how many segments there can be, from dry runs of at most so many trials."""
+def _grown(trials: int, most: int, count: Callable[[int], int]) -> int:
+    """Return what a count comes to for so many trials, from dry runs of at most ``most``."""
     if trials <= most:
-        return _DryRun(study, trials, 1).segments
-    half, whole = (_DryRun(study, count, 1).segments for count in (most // 2, most))
+        return count(trials)
+    half, whole = count(most // 2), count(most)
     return whole + math.ceil((whole - half) / (most - most // 2) * (trials - most))
 
 
 class _DryRun:
     """A study that is run with made-up results.
 
-    Every trial reaches the level that it is sent to, and does better than any before. There are no
-    checkpoints: a population whose members copy one another gets on faster.
+    Every trial reaches the level that it is sent to, does better than any before and costs nothing.
+    There are no checkpoints: a population whose members copy one another gets on faster.
 
     Args:
         study: the study.
@@ -152,11 +165,15 @@ class _DryRun:
             study,
             space=_SPACE,
             searcher=_Unsearching(),
-            scheduler=_Unexploring(study.scheduler),
+            scheduler=_Unexploring(_generous(study.scheduler)),
             trials=max(trials, 1),
             round_size=size,
             budget=Budget(),
+            constraints=(),
+            stop=tuple(map(_Unstopping, study.stop)),
         )
+        base = unwrapped(study.scheduler)
+        self._free = {base.cost: 0.0} if isinstance(base, CostASHA) else {}
         self._run()
 
     def _run(self) -> None:
@@ -174,12 +191,26 @@ class _DryRun:
         """End a trial's segment, at the level that it was sent to."""
         self.segments += 1
         level = trial.resource + 1 if trial.until is None else trial.until
-        better = self.segments if self._study.mode == "max" else -self.segments
-        report = Report(level, {self._study.metric: float(better)})
+        better = float(self.segments)
+        goals = self._study.objectives
+        metrics = {m: better if mode == "max" else -better for m, mode in goals}
+        report = Report(level, {**metrics, **self._free})
         status: Any = "completed" if trial.until is None else "paused"
         record_outcome(
             self._study, history, Outcome(trial.number, trial.segment, status, (report,))
         )
+
+
+def _generous(scheduler: Scheduler) -> Scheduler:
+    """Return a scheduler that gives trials as much as this one ever can."""
+    if isinstance(scheduler, ResourceChanging):
+        return replace(scheduler, base=_generous(scheduler.base))
+    if isinstance(scheduler, PBTReplay):  # with one configuration no checkpoint is needed
+        steps = ({**step, "params": {}} for step in scheduler.schedule)
+        return replace(scheduler, schedule=tuple(steps))
+    if isinstance(scheduler, PASHA):  # ever better results do not unlock its rungs
+        return ASHA(scheduler.max_resource, scheduler.min_resource, scheduler.reduction_factor)
+    return scheduler
 
 
 _SPACE: Final = Space({})
@@ -190,8 +221,9 @@ class _Unsearching(Searcher):
     """Proposes a trial without parameters."""
 
     type: ClassVar[str] = "unsearching"
+    multi_objective: ClassVar[bool] = True
 
-    def suggest(self, space: Space, history: History) -> Params:
+    def suggest(self, space: Space, history: History, until: Resource | None = None) -> Params:
         """Return no parameters; drawing any would take most of the time."""
         return {}
 
@@ -213,6 +245,11 @@ class _Unexploring(Scheduler):
         """The level at which a trial is complete."""
         return self.inner.limit
 
+    @property
+    def pauses(self) -> bool:
+        """Whether the other one pauses trials."""
+        return self.inner.pauses
+
     def next(self, history: History) -> Decision | None:
         """Return the other one's decision."""
         return self.inner.next(history)
@@ -220,3 +257,27 @@ class _Unexploring(Scheduler):
     def horizon(self, resource: Resource, until: Resource | None) -> Resource | None:
         """Return the other one's level."""
         return self.inner.horizon(resource, until)
+
+
+@dataclass(frozen=True)
+class _Unstopping(Stopper):
+    """Has segments pause where another stopper does, and ends nothing."""
+
+    type: ClassVar[str] = "unstopping"
+
+    inner: Stopper
+
+    def watch(self, history: History) -> Watch:
+        """Return a watch that never says anything."""
+        return _Unmoved()
+
+    def horizon(self, resource: Resource, until: Resource | None) -> Resource | None:
+        """Return the other one's level."""
+        return self.inner.horizon(resource, until)
+
+
+class _Unmoved(Watch):
+    """Says nothing, whatever is reported."""
+
+    def report(self, trial: int, report: Report) -> None:
+        """Take in a report."""

@@ -17,6 +17,7 @@ from tuneflow.airflow.versions import (
 )
 from tuneflow.errors import TuneflowError
 from tuneflow.executors.placement import Request
+from tuneflow.goals import make_objectives
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
 from tuneflow.pipeline.labels import finished_label
@@ -24,7 +25,7 @@ from tuneflow.remote.cluster import Cluster
 from tuneflow.remote.orders import Answer, segment_key
 from tuneflow.rounds import forget_failed
 from tuneflow.store import NotFound, Store
-from tuneflow.trial import Outcome, log_path
+from tuneflow.trial import Mode, Outcome, log_path
 
 _LINES = 200
 """Lines of a trial's output that go to the task's log."""
@@ -126,7 +127,8 @@ class TrialOperator(StageOperator):
     def _deferral(self, url: str, context: Any) -> BaseException:
         """Return what has Airflow wait for the segments without a worker slot."""
         address = DaskHook(self.template.conn_id).address()
-        orders = self.orders(url, self._keys, context["ti"].try_number)
+        own = dict(zip(self._keys, self.item.get("resources", ()), strict=False))
+        orders = self.orders(url, self._keys, context["ti"].try_number, own)
         trigger = SegmentsTrigger(
             orders=[order.to_json() for order in orders],
             address=address.to_json(),
@@ -140,7 +142,7 @@ class TrialOperator(StageOperator):
     def _finish(
         self, store: Store, context: Any, outcomes: Sequence[Outcome], error: str = ""
     ) -> list[dict[str, Any]]:
-        metric = self.template.spec["metric"]
+        metric, _ = self._goal()
         answers = [Answer.of(outcome, metric) for outcome in outcomes]
         context["label"] = self._finished_label(answers)
         for outcome in outcomes:
@@ -158,13 +160,17 @@ class TrialOperator(StageOperator):
         return [answer.to_json() for answer in answers]
 
     def _finished_label(self, answers: Sequence[Answer]) -> str:
-        spec = self.template.spec
+        metric, mode = self._goal()
         values = [answer.value for answer in answers if answer.value is not None]
-        value = (max if spec["mode"] == "max" else min)(values, default=None)
-        metric = spec["metric"] if len(self._keys) == 1 else f"best {spec['metric']}"
+        value = (max if mode == "max" else min)(values, default=None)
+        metric = metric if len(self._keys) == 1 else f"best {metric}"
         failed = sum(1 for answer in answers if answer.failure)
         word = "failed" if failed and len(self._keys) == 1 else f"{failed} failed" if failed else ""
         return finished_label(self.item["label"], metric, value, self.item["note"], word)
+
+    def _goal(self) -> tuple[str, Mode]:
+        """Return the metric that a label shows, the first of several, and its mode."""
+        return make_objectives(self.template.spec["metric"], self.template.spec["mode"])[0]
 
     def _show(self, store: Store, outcome: Outcome) -> None:
         """Copy what a trial printed into the task's log."""

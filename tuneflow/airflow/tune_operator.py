@@ -25,6 +25,7 @@ from tuneflow.airflow.versions import (
 from tuneflow.budget import Budget
 from tuneflow.errors import ClusterError
 from tuneflow.executors.placement import Request
+from tuneflow.goals import Modes, Names
 from tuneflow.last_place import LastPlace
 from tuneflow.opened import OpenStudy
 from tuneflow.pipeline.best import best_of
@@ -38,9 +39,9 @@ from tuneflow.remote.place import executor_at
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
+from tuneflow.spec import StopLike
 from tuneflow.store import Store
 from tuneflow.study import Study
-from tuneflow.trial import Mode
 
 
 class TuneOperator(BaseOperator):
@@ -53,7 +54,7 @@ class TuneOperator(BaseOperator):
     Args:
         train: the objective: a function or class, ``file.py:function`` beside the DAG's file,
             ``module:function`` of a package that the workers have, or ``{"command": […]}``.
-        space: what is searched, and so for all up to ``max_concurrent``: see `tuneflow.tune`.
+        space: what is searched, and so for all up to ``stop``: see `tuneflow.tune`.
         storage: the URL that Airflow and all workers reach; a Jinja template.
         name: the study's name; a Jinja template. Default: the DAG's id, followed by that of
             the task unless it is "tune".
@@ -79,8 +80,8 @@ class TuneOperator(BaseOperator):
         *,
         train: Train,
         space: Space | Mapping[str, Any],
-        metric: str,
-        mode: Mode,
+        metric: Names,
+        mode: Modes,
         storage: str,
         searcher: Searcher | Mapping[str, Any] | str | None = None,
         scheduler: Scheduler | Mapping[str, Any] | str | None = None,
@@ -90,6 +91,8 @@ class TuneOperator(BaseOperator):
         resources: Mapping[str, Any] | None = None,
         round_size: int | Literal["all"] | None = None,
         max_concurrent: int | None = None,
+        constraints: Sequence[str] = (),
+        stop: StopLike | Sequence[StopLike] | None = None,
         name: str | None = None,
         conn_id: str = "dask_default",
         isolation: Literal["thread", "process"] = "thread",
@@ -118,6 +121,8 @@ class TuneOperator(BaseOperator):
             resources=resources,
             round_size=round_size,
             max_concurrent=max_concurrent,
+            constraints=constraints,
+            stop=stop,
             conn_id=conn_id,
             existing=existing,
             isolation=isolation,

@@ -13,6 +13,8 @@ from tuneflow.cli import (
     champions,
     checking,
     drifting,
+    environments,
+    lineages,
     looking,
     retuning,
     running,
@@ -27,7 +29,14 @@ _CODES = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 _COMMANDS = {
     "Run": (running.run, running.resume, checking.validate),
     "Dask": (submitting.submit, submitting.cancel),
-    "Look": (looking.status, looking.watch, looking.best, trials.trials, trials.logs),
+    "Look": (
+        looking.status,
+        looking.watch,
+        looking.best,
+        trials.trials,
+        trials.logs,
+        lineages.lineage,
+    ),
     "Retune": (retuning.retune, drifting.drift),
     "Share": (sharing.report, sharing.export),
     "Other": (checking.version,),
@@ -45,6 +54,7 @@ for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(champions.app, name="champion", rich_help_panel="Retune")
+app.add_typer(environments.app, name="environments", rich_help_panel="Other")
 
 
 @app.callback()

@@ -42,6 +42,8 @@ def validate(
     make_executor(file.executor)
     make_trackers(file.trackers, file.folder)
     file.study.searcher.prepare()
+    for stopper in file.study.stop:
+        stopper.watch(file.study.history())
     check_place(file.study, storage or file.storage or DEFAULT_STORAGE, probe=probe)
     ladders = _ladders(file.study)
     if as_json:
@@ -78,15 +80,18 @@ def _would_run(file: StudyFile) -> str:
 
 def _ladders(study: Study) -> list[Ladder]:
     """Return the rungs of each bracket; of ASHA, what they come to if all trials end well."""
-    from tuneflow.schedulers.asha import ASHA
     from tuneflow.schedulers.brackets import SynchronousScheduler
+    from tuneflow.schedulers.dehb import DEHB
     from tuneflow.schedulers.levels import ladder
-    from tuneflow.views.progress import trial_limit
+    from tuneflow.schedulers.rungs import AsyncHalving
+    from tuneflow.views.progress import trial_limit, unwrapped
 
-    scheduler, limit = study.scheduler, trial_limit(study)
+    scheduler, limit = unwrapped(study.scheduler), trial_limit(study)
     if isinstance(scheduler, SynchronousScheduler):
         return scheduler.shapes()
-    if isinstance(scheduler, ASHA) and limit is not None:
+    if isinstance(scheduler, DEHB):
+        return scheduler.brackets()
+    if isinstance(scheduler, AsyncHalving) and limit is not None:
         return [ladder(limit, scheduler.levels, scheduler.reduction_factor)]
     return []
 

@@ -106,10 +106,10 @@ def best(
         ),
     ] = None,
 ) -> None:
-    """Show the best trial and its configuration."""
+    """Show the best trial and its configuration; of several metrics, the Pareto front."""
     from tuneflow.opened import OpenStudy
     from tuneflow.result import Result
-    from tuneflow.views.terminal import best_panel
+    from tuneflow.views.terminal import best_panel, front_table
 
     opened = OpenStudy.open(url)
     result = Result(opened)
@@ -121,6 +121,9 @@ def best(
     if as_json:
         print_json(best_document(opened))
         return
-    show(best_panel(opened.study, opened.history))
+    show(
+        front_table(opened.study, opened.history),
+        best_panel(opened.study, opened.history),
+    )
     if checkpoint is not None:
         write(f"checkpoint: {checkpoint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneflow.convert.optuna import to_optuna
-from tuneflow.convert.rows import flatten, rows, trial_value
+from tuneflow.convert.rows import flatten, rows, trial_value, trial_values
 from tuneflow.convert.tables import to_dataframe, write_csv, write_parquet
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "to_dataframe",
     "to_optuna",
     "trial_value",
+    "trial_values",
     "write_csv",
     "write_parquet",
 ]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tuneflow.convert.rows import flatten, trial_value
+from tuneflow.convert.rows import flatten
 from tuneflow.errors import MissingDependencyError, SpecError, StorageError, StudyExistsError
 from tuneflow.history import History
 from tuneflow.jsonio import encode_metrics
@@ -40,6 +40,10 @@ def to_optuna(
     values: the step is the resource where that is a whole number in all of the study, else the
     number of the report, and then the user attribute ``resources`` has the levels.
 
+    Of a study with several metrics, Optuna knows neither intermediate values nor pruned trials:
+    those that were stopped or paused are COMPLETE with their newest values. Constraints are those
+    of Optuna; a trial that lacks a metric with a bound breaks it by infinity.
+
     Args:
         study: the study.
         history: its history.
@@ -66,10 +70,10 @@ def to_optuna(
 def _create(module: Any, study: Study, storage: str | None, name: str) -> optuna.Study:
     from sqlalchemy.exc import SQLAlchemyError
 
-    direction = "maximize" if study.mode == "max" else "minimize"
+    directions = [f"{mode}imize" for _, mode in study.objectives]
     try:
         made: optuna.Study = module.create_study(
-            storage=storage, study_name=name, direction=direction
+            storage=storage, study_name=name, directions=directions
         )
     except module.exceptions.DuplicatedStudyError:
         problem = f"the Optuna storage has a study '{name}' already"
@@ -125,7 +129,7 @@ class _Maker:
     def make(self, trial: Trial) -> FrozenTrial:
         from optuna.trial import FrozenTrial
 
-        state, value = self._result(trial)
+        state, values = self._result(trial)
         params, others = self._params(trial)
         began, ended = self._times.get(trial.number, (None, None))
         now = datetime.now(UTC).timestamp()
@@ -133,27 +137,37 @@ class _Maker:
             number=trial.number,
             trial_id=-1,
             state=state,
-            value=value,
+            value=None,
+            values=values,
             datetime_start=_local(began or now),
             datetime_complete=_local(ended or now) if state.is_finished() else None,
             params=params,
             distributions={path: self._distributions[path] for path in params},
             user_attrs=self._attributes(trial, others),
-            system_attrs={},
+            system_attrs=self._notes(trial) if state.is_finished() else {},
             intermediate_values=self._steps(trial),
         )
 
-    def _result(self, trial: Trial) -> tuple[Any, float | None]:
+    def _result(self, trial: Trial) -> tuple[Any, list[float] | None]:
         from optuna.trial import TrialState as State
 
-        value = trial_value(self._history, trial)
         if trial.state is TrialState.RUNNING:
             return State.RUNNING, None
         if trial.state is TrialState.FAILED:
             return State.FAIL, None
-        if trial.state is not TrialState.COMPLETED:
-            return State.PRUNED, value
-        return (State.FAIL, None) if value is None else (State.COMPLETE, value)
+        report = self._history.usable_report(trial)
+        objectives = self._history.objectives
+        values = [report.metrics[name] for name, _ in objectives] if report is not None else None
+        if trial.state is not TrialState.COMPLETED and len(objectives) == 1:
+            return State.PRUNED, values
+        return (State.FAIL, None) if values is None else (State.COMPLETE, values)
+
+    def _notes(self, trial: Trial) -> dict[str, Any]:
+        """Return the constraints as Optuna notes them."""
+        report = self._history.usable_report(trial)
+        metrics = report.metrics if report is not None else {}
+        margins = [constraint.margin(metrics) for constraint in self._history.constraints]
+        return {"constraints": margins} if margins else {}
 
     def _params(self, trial: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the parameters that have a distribution, and the others."""
@@ -185,6 +199,8 @@ class _Maker:
         return {key: value for key, value in attributes.items() if value not in (None, {}, [])}
 
     def _steps(self, trial: Trial) -> dict[int, float]:
+        if len(self._history.objectives) > 1:
+            return {}
         metric = self._history.metric
         return {
             int(report.resource) if self._is_whole else position: report.metrics[metric]

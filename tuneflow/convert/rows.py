@@ -8,6 +8,7 @@ from typing import Any
 
 from tuneflow.history import History
 from tuneflow.jsonio import encode_float
+from tuneflow.searchers.repeat import repeat_of
 from tuneflow.study import Study
 from tuneflow.trial import Params, Trial
 
@@ -49,14 +50,38 @@ def trial_value(history: History, trial: Trial) -> float | None:
     return -loss if history.mode == "max" else loss
 
 
+def trial_values(history: History, trial: Trial) -> list[float | None]:
+    """Return a value for each metric of the study, from a trial's newest report with all of them.
+
+    Of a study with one metric it is that of `trial_value`. All are None when there is no report.
+    """
+    report = history.usable_report(trial)
+    names = [metric for metric, _ in history.objectives]
+    return [None if report is None else report.metrics[metric] for metric in names]
+
+
 def rows(study: Study, history: History) -> list[dict[str, Any]]:
     """Return a flat dict of JSON values for each trial, by number.
 
     Beside the columns that every row has, there is ``params.NAME`` for each parameter and
     ``metrics.NAME`` for each metric of the newest report. Non-finite metrics are the strings
-    "NaN", "Infinity" and "-Infinity".
+    "NaN", "Infinity" and "-Infinity". Where there are constraints, ``feasible`` says whether a
+    trial keeps them; where there are several metrics, ``front`` whether it is in the Pareto front;
+    where configurations are repeated, ``group`` counts them.
     """
-    return [_row(history, trial) for trial in history.trials]
+    table = [_row(history, trial) for trial in history.trials]
+    repeat = repeat_of(study.searcher)
+    if repeat is not None:
+        for row in table:
+            row["group"] = row["trial"] // repeat.repeats
+    if history.constraints:
+        for row, trial in zip(table, history.trials, strict=True):
+            row["feasible"] = history.trial_violation(trial) == 0
+    if len(history.objectives) > 1:
+        numbers = {trial.number for trial in history.pareto_front()}
+        for row in table:
+            row["front"] = row["trial"] in numbers
+    return table
 
 
 def _row(history: History, trial: Trial) -> dict[str, Any]:

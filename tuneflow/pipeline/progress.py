@@ -9,7 +9,7 @@ from tuneflow.opened import OpenStudy
 from tuneflow.study import Study
 from tuneflow.trial import TrialState
 from tuneflow.views.progress import trial_limit
-from tuneflow.views.text import number, plural
+from tuneflow.views.text import plural, results
 
 
 class Follower:
@@ -55,7 +55,7 @@ def line(study: Study, history: History) -> str:
     parts += [f"{counts[state]} {state.value}" for state in shown if counts[state]]
     best = history.best()
     if best is not None:
-        loss = history.trial_loss(best)
-        value = number(-loss if study.mode == "max" else loss)
-        parts.append(f"best {study.metric} {value} (trial {best.number})")
+        parts.append(f"best {results(history, best)} (trial {best.number})")
+        if study.other_metrics:
+            parts.append(f"front of {len(history.pareto_front())}")
     return ", ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuneflow.nearest import usable_trials
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
 
@@ -26,7 +27,7 @@ def problem_of_round(
     if may_all_fail:
         return None
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
-    if failed and len(failed) == len(keys) and opened.history.best() is None:
+    if failed and len(failed) == len(keys) and not usable_trials(opened.history):
         first = failed[0]
         failure = f"trial {first.trial} with {first.failure}"
         return f"all {len(keys)} trials of this {what} failed, {failure}"

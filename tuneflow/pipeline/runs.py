@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from tuneflow.errors import CorruptError, StudyNotFoundError
+from tuneflow.nearest import usable_trials
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
 from tuneflow.rounds import forget_failed, open_round
@@ -78,7 +79,7 @@ def _forget_failures(opened: OpenStudy, *, all_of_them: bool) -> None:
     keys = [segment.key for segment in opened.history.open_segments()]
     outcomes = stored_outcomes(opened.store, keys)
     failed = [outcome.key for outcome in outcomes if outcome.failure is not None]
-    is_hopeless = len(failed) == len(keys) and opened.history.best() is None
+    is_hopeless = len(failed) == len(keys) and not usable_trials(opened.history)
     if all_of_them or is_hopeless:
         for key in failed:
             forget_failed(opened, key)

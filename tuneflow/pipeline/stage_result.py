@@ -67,7 +67,8 @@ class StageResult:
         trials = [self.history.trials[fact.trial] for fact in self.closed]
         trials.sort(key=lambda trial: (self.history.trial_loss(trial), trial.number))
         verdicts = self._verdicts()
-        rows = [("trial", self.study.metric, "at", "verdict", "configuration")]
+        metrics = [metric for metric, _ in self.study.objectives]
+        rows = [("trial", *metrics, "at", "verdict", "configuration")]
         rows += [self._row(t, verdicts.get(t.number, str(t.state))) for t in trials[:_ROWS]]
         more = [f"and {len(trials) - _ROWS} more"] if len(trials) > _ROWS else []
         return "\n".join([*_aligned(rows), *more])
@@ -80,10 +81,11 @@ class StageResult:
         value = -loss if self.study.mode == "max" else loss
         return {"trial": best.number, "value": value, "config": best.params}
 
-    def _row(self, trial: Trial, verdict: str) -> tuple[str, str, str, str, str]:
-        value = trial.latest(self.study.metric)
-        shown = "" if value is None else f"{value:.6g}"
-        return str(trial.number), shown, f"{trial.resource:g}", verdict, parameters(trial.params)
+    def _row(self, trial: Trial, verdict: str) -> tuple[str, ...]:
+        values = (trial.latest(metric) for metric, _ in self.study.objectives)
+        shown = ("" if value is None else f"{value:.6g}" for value in values)
+        level = f"{trial.resource:g}"
+        return str(trial.number), *shown, level, verdict, parameters(trial.params)
 
     def _verdicts(self) -> dict[int, str]:
         """Return what was decided on trials, where anything was."""
@@ -95,7 +97,7 @@ def _is_promotion(fact: Launched) -> bool:
     return fact.segment > 0 and fact.attempt == 0 and fact.source is None
 
 
-def _aligned(rows: Sequence[tuple[str, str, str, str, str]]) -> Iterator[str]:
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

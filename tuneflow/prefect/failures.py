@@ -7,12 +7,19 @@ from typing import Any
 from tuneflow.errors import (
     ClusterError,
     MissingDependencyError,
+    SearcherError,
     StorageError,
     StudyConflictError,
     TuneflowError,
 )
 
-_MENDABLE = (ClusterError, StorageError, StudyConflictError, MissingDependencyError)
+_MENDABLE = (
+    ClusterError,
+    MissingDependencyError,
+    SearcherError,
+    StorageError,
+    StudyConflictError,
+)
 """What may be gone at the next try: a place that is away, a twin, a package installed since."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tuneflow.budget import Budget
+from tuneflow.goals import Modes, Names
 from tuneflow.pipeline.template import Existing
 from tuneflow.prefect.lending import Storage
 from tuneflow.prefect.making import Origin, make_flow
@@ -14,7 +15,7 @@ from tuneflow.remote.code import Train
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Space
-from tuneflow.trial import Mode
+from tuneflow.spec import StopLike
 
 RETRIES = 2
 """A worker that is lost, or a storage that is away for a moment, must not cost a trial."""
@@ -27,8 +28,8 @@ def tune_flow(
     train: Train | None = None,
     *,
     space: Space | Mapping[str, Any],
-    metric: str,
-    mode: Mode,
+    metric: Names,
+    mode: Modes,
     storage: Storage,
     name: str | None = None,
     searcher: Searcher | Mapping[str, Any] | str | None = None,
@@ -39,6 +40,8 @@ def tune_flow(
     resources: Mapping[str, Any] | None = None,
     round_size: int | Literal["all"] = "all",
     max_concurrent: int | None = None,
+    constraints: Sequence[str] = (),
+    stop: StopLike | Sequence[StopLike] | None = None,
     isolation: Literal["thread", "process"] = "thread",
     timeout: float | None = None,
     existing: Existing = "resume",
@@ -64,8 +67,8 @@ def tune_flow(
         train: the objective: a function, ``file.py:function`` relative to the calling file,
             ``module:function``, or ``{"command": […]}``.
         space: what is searched: names to domains, constants or nested mappings.
-        metric: the metric that is optimised.
-        mode: "min" or "max".
+        metric: the metric that is optimised, or a list; see `tuneflow.tune`.
+        mode: "min" or "max"; for several metrics a list.
         storage: where the study is kept: a folder, an object storage URL, or the name of a block,
             ``block:NAME``.
         name: the study's name, and the flow's. Default: that of the objective. A flow that is
@@ -79,6 +82,8 @@ def tune_flow(
         resources: see `tuneflow.tune`; on Dask, ``gpu`` and ``memory`` are Dask's resources.
         round_size: the most trials of a round, or "all" (the default).
         max_concurrent: how many trials may run at once.
+        constraints: see `tuneflow.tune`.
+        stop: see `tuneflow.tune`.
         isolation: "thread" runs a trial in the process of its task, "process" in one of its own.
         timeout: seconds after which a segment fails, or None.
         existing: what a new run of the flow does with a study of this name: "resume" goes on with
@@ -106,6 +111,8 @@ def tune_flow(
         "resources": resources,
         "round_size": round_size,
         "max_concurrent": max_concurrent,
+        "constraints": constraints,
+        "stop": stop,
     }
     make = functools.partial(
         make_flow,

@@ -14,6 +14,7 @@ from prefect.utilities.hashing import file_hash
 
 from tuneflow.errors import SpecError, did_you_mean
 from tuneflow.executors.placement import Request
+from tuneflow.goals import make_objectives
 from tuneflow.pipeline.making import calling_frame, checked, study_spec
 from tuneflow.pipeline.template import Existing, StudyTemplate
 from tuneflow.prefect.body import make_body
@@ -72,7 +73,7 @@ def make_flow(
     Args:
         train: the objective.
         origin: where the flow is made.
-        study: arguments of `tuneflow.tune`, from ``space`` to ``max_concurrent``.
+        study: arguments of `tuneflow.tune`, from ``space`` to ``stop``.
         storage: see `tuneflow.prefect.tune_flow`; so it is with the others.
         name: likewise.
         isolation: likewise.
@@ -103,7 +104,8 @@ def make_flow(
         trial_retry_delay=trial_retry_delay,
     )
     runner = runner_for(plan, task_runner)
-    goal = f"{plan.template.spec['mode']}imises {plan.template.spec['metric']}"
+    goals = make_objectives(plan.template.spec["metric"], plan.template.spec["mode"])
+    goal = " and ".join(f"{mode}imises {metric}" for metric, mode in goals)
     said = inspect.getdoc(train) if callable(train) else f"Tunes {plan.name}: {goal}."
     body = named(make_body(plan), train, origin, plan.name)
     options = {"description": said, **flow_options}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tuneflow.convert import flatten, trial_value
+from tuneflow.convert import flatten, trial_values
 from tuneflow.history import History
 from tuneflow.prefect.markdown import block, escaped, table
 from tuneflow.study import Study
@@ -43,15 +43,18 @@ def best_caption(study: Study, history: History) -> str:
     best = history.best()
     if best is None:
         return f"no {escaped(study.metric)} yet"
-    value = text.number(trial_value(history, best), 6)
-    return f"{escaped(study.metric)} {value} (trial {best.number})"
+    found = f"{escaped(text.results(history, best, 6))} (trial {best.number})"
+    if not study.other_metrics:
+        return found
+    return f"{found}; front of {text.plural(len(history.pareto_front()), 'trial')}"
 
 
 def _row(study: Study, history: History, trial: Trial) -> dict[str, Any]:
-    metric, value = text.clean(study.metric), trial_value(history, trial)
+    names = (text.clean(metric) for metric, _ in study.objectives)
+    values = zip(names, trial_values(history, trial), strict=True)
     return {
         "trial": trial.number,
-        metric if metric not in _FIXED else f"metric {metric}": _rounded(value),
+        **{name if name not in _FIXED else f"metric {name}": _rounded(v) for name, v in values},
         "level": trial.resource,
         "state": trial.state.value,
         "configuration": escaped(_cut(_detail(trial))),
@@ -88,23 +91,41 @@ def best_page(study: Study, history: History, url: str, problem: str | None = No
         parts.append(f"**The study is not finished:** {escaped(problem)}")
     best = history.best()
     if best is None:
-        parts.append(f"No trial has a finite {escaped(study.metric)} yet.")
+        sentence = text.no_best(history)
+        parts.append(escaped(f"{sentence[0].upper()}{sentence[1:]}."))
     else:
         parts += _best(study, history, best)
     return "\n\n".join([*parts, block_of_use(url, best)])
 
 
 def _best(study: Study, history: History, best: Trial) -> list[str]:
-    value = text.number(trial_value(history, best), 6)
     limit = f" of {len(history.trials)}" if len(history.trials) > 1 else ""
     rows = [(name, text.parameter(value)) for name, value in flatten(best.params).items()]
-    extreme = "highest" if study.mode == "max" else "lowest"
+    which = text.extreme(study.mode)
+    which += f" {escaped(text.clean(study.metric))}" if study.other_metrics else ""
     where = f"trial {best.number} at {text.number(best.resource)}"
     return [
-        f"**{escaped(study.metric)} {value}**, the {extreme}{limit}: {where}",
+        f"**{escaped(text.results(history, best, 6))}**, the {which}{limit}: {where}",
         table(("parameter", "value"), rows) if rows else "It has no parameters.",
         block(best.params),
+        *(_front(study, history) if study.other_metrics else []),
     ]
+
+
+def _front(study: Study, history: History) -> list[str]:
+    """Return the Pareto front as Markdown, the best by the first metric on top."""
+    front = sorted(history.pareto_front(), key=history.trial_losses)
+    names = [text.clean(metric) for metric, _ in study.objectives]
+    rows = [
+        (
+            str(trial.number),
+            *(text.number(value, 6) for value in trial_values(history, trial)),
+            _cut(_detail(trial)),
+        )
+        for trial in front[:MOST_ROWS]
+    ]
+    title = f"## Pareto front: {text.plural(len(front), 'trial')}"
+    return [title, table(("trial", *map(escaped, names), "configuration"), rows)]
 
 
 def block_of_use(url: str, best: Trial | None) -> str:

@@ -11,12 +11,14 @@ from typing import Any, TypeAlias, cast
 from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from tuneflow.executors.placement import Request
 from tuneflow.history import History
 from tuneflow.opened import OpenStudy
 from tuneflow.pipeline.progress import line
 from tuneflow.prefect.ending import end_here, end_on_dask
 from tuneflow.prefect.failures import TrialFailedError
 from tuneflow.prefect.fan_out import FanOut, Item
+from tuneflow.prefect.runner import demands_on
 from tuneflow.prefect.settings import TrialSettings
 from tuneflow.prefect.signals import signals_later
 from tuneflow.remote.orders import Answer
@@ -70,25 +72,27 @@ class RoundTrials:
             show: told how far it is, from time to time.
         """
         preview = _Preview(opened, show)
-        fan = FanOut(self._begin, self._limit)
+        fan = FanOut(lambda item: self._begin(item, self._demands_of(opened, item)), self._limit)
         try:
             fan.run(items, lambda item, future: preview.heard(_outcome(item, future, opened.study)))
         except BaseException:
             self._end(fan.running)
             raise
 
-    def _begin(self, item: Item) -> Any:
-        with signals_later(), self._asking():
+    def _begin(self, item: Item, demands: Mapping[str, float]) -> Any:
+        with signals_later(), _asking(demands):
             return self._task.submit(**item, settings=self._text)
 
-    def _asking(self) -> AbstractContextManager[Any]:
-        """Have Dask send what is submitted meanwhile to workers with such resources."""
-        if not self._demands:
-            return contextlib.nullcontext()
-        from dask.base import annotate
+    def _demands_of(self, opened: OpenStudy, item: Item) -> Mapping[str, float]:
+        """Return what a trial asks of Dask: as all do, unless its segment has resources of its own.
 
-        asking: AbstractContextManager[Any] = annotate(resources=self._demands)
-        return asking
+        Raises ClusterError when no worker has these.
+        """
+        own = opened.history.trials[item["trial"]].resources
+        if own is None or not self._settings.on_dask:
+            return self._demands
+        request = Request.parse(opened.study.resources).changed(own)
+        return demands_on(self._runner.client, request, f"trial {item['trial']}")
 
     def _end(self, running: Mapping[Any, Item]) -> None:
         if not running:
@@ -100,6 +104,16 @@ class RoundTrials:
             end_on_dask(self._runner.client, running, keys)
         elif isinstance(self._runner, ThreadPoolTaskRunner):
             end_here(running, keys)
+
+
+def _asking(demands: Mapping[str, float]) -> AbstractContextManager[Any]:
+    """Have Dask send what is submitted meanwhile to workers with such resources."""
+    if not demands:
+        return contextlib.nullcontext()
+    from dask.base import annotate
+
+    asking: AbstractContextManager[Any] = annotate(resources=dict(demands))
+    return asking
 
 
 class _Preview:
@@ -151,6 +165,6 @@ def _outcome(item: Item, future: Any, study: Study) -> Outcome | None:
 
 
 def _answered(answer: Answer, study: Study) -> Outcome:
-    metrics = {} if answer.value is None else {study.metric: answer.value}
+    metrics = {} if answer.value is None else {study.metric: answer.value, **answer.others}
     reports = () if answer.resource is None else (Report(answer.resource, metrics),)
     return Outcome(answer.trial, answer.segment, cast(Status, answer.status), reports)

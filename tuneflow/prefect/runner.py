@@ -107,6 +107,19 @@ def prepare_dask(runner: Any, url: str, request: Request) -> dict[str, float]:
     return dask_cluster.demands(client, request)
 
 
+def demands_on(client: Any, request: Request, who: str) -> dict[str, float]:
+    """Return the Dask resources that such a trial asks for.
+
+    Raises ClusterError, about ``who``, when no worker has them.
+    """
+    from tuneflow.executors import dask_cluster
+
+    found = dask_cluster.places(client)
+    if found:
+        dask_cluster.check_request(request, found, who)
+    return dask_cluster.demands(client, request)
+
+
 class _Workers:
     """Asks the workers of a client's cluster."""
 

@@ -44,6 +44,7 @@ def run_study(plan: FlowPlan, params: Mapping[str, Any]) -> dict[str, Any]:
     check_runner(context.task_runner)
     study = plan.template.study(params["name"], str(context.flow_run.id), params)
     study.searcher.prepare()
+    study.scheduler.prepare()
     opened = OpenStudy.create(study, lend_credentials(params["storage"]))
     artifacts = Artifacts(opened, name=params["name"])
     with told_of_problems(artifacts):
@@ -116,7 +117,7 @@ def _trials(
     if is_dask(runner):
         demands = prepare_dask(runner, opened.url, request)
     else:
-        check_room(request)
+        check_room(request.changed(opened.study.scheduler.most_resources))
     settings = TrialSettings(
         study=opened.url,
         metric=opened.study.metric,

@@ -94,6 +94,7 @@ def measuring_study(
         scheduler=FIFO(max_resource=study.scheduler.limit),
         trials=len(seeds),
         round_size="all",
+        stop=(),
         budget=replace(
             limited(study.budget, wall_clock=plan.limits.wall_clock),
             total_resource=None,

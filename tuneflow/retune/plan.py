@@ -105,6 +105,7 @@ class Plan:
             MissingDependencyError: the test needs a package that is not installed.
         """
         study = study_from_json({**self.study, "name": "search"})
+        require_one_goal(study, "this study")
         try:
             check_defaults(study.space, self.defaults)
             check_test(self.test, self.seeds, self.confidence)
@@ -172,6 +173,19 @@ def make_plan(study: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
     plan: Plan = build(Plan, {**given, "study": study}, "retune")
     plan.check()
     return plan
+
+
+def require_one_goal(study: Study, what: str) -> None:
+    """Raise SpecError for a study whose best trial is more than a number.
+
+    Champion and challenger are compared in one metric, and nothing is measured beside it.
+    """
+    if study.other_metrics:
+        problem = f"a retune compares one metric, and {what} has {len(study.objectives)}"
+        raise SpecError("metric", problem, "name the one that decides")
+    if study.constraints:
+        problem = f"a retune does not measure what {what} sets bounds for"
+        raise SpecError("constraints", problem, "leave them out")
 
 
 def limited(budget: Budget, **limits: float | None) -> Budget:

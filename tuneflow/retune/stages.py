@@ -37,7 +37,7 @@ from tuneflow.retune.measuring import (
     without_key,
 )
 from tuneflow.retune.past import past_of
-from tuneflow.retune.plan import Plan
+from tuneflow.retune.plan import Plan, require_one_goal
 from tuneflow.retune.prior import WarmStart, warm_start
 from tuneflow.retune.spending import search_budget, used_by
 from tuneflow.rng import generator
@@ -238,6 +238,7 @@ def _check_history(line: Line, plan: Plan, study: Study) -> None:
         require_same_goal(study, champion.metric, champion.mode, champion.study)
         _require_shared(Space.from_json(champion.space), study, plan)
     elif base is not None:
+        require_one_goal(base.study, base.url)
         require_same_goal(study, base.study.metric, base.study.mode, base.url)
         _require_shared(base.study.space, study, plan)
         champion = _best_of(base, plan.seed_key)

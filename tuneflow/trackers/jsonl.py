@@ -25,6 +25,7 @@ class JsonLines(Tracker):
 
     * ``start``: ``bracket``, and ``params.NAME`` for each parameter;
     * ``clone``: when a trial goes on from another one: that ``source``, and the parameters;
+    * ``change``: when it goes on with other parameters of its own: the parameters;
     * ``report``: ``resource``, and ``metrics.NAME`` for each metric, where "NaN", "Infinity" and
       "-Infinity" are strings;
     * ``end``: ``state`` (completed, stopped or failed), ``resource``, and ``reason`` of a stop and
@@ -105,6 +106,8 @@ def _beginning(fact: Launched) -> dict[str, Any]:
     params = {f"{PARAMS}{name}": value for name, value in flatten(fact.params or {}).items()}
     if fact.source is not None:
         return {"event": "clone", "trial": fact.trial, "source": fact.source, **params}
+    if fact.segment:
+        return {"event": "change", "trial": fact.trial, **params}
     return {"event": "start", "trial": fact.trial, "bracket": fact.bracket, **params}
 
 

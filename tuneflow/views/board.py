@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tuneflow.convert import trial_value
 from tuneflow.events import Closed, Fact, Opened
@@ -12,6 +12,7 @@ from tuneflow.history import History
 from tuneflow.study import Study
 from tuneflow.trial import Trial
 from tuneflow.views import text
+from tuneflow.views.front import Front
 from tuneflow.views.progress import Best, rungs_of, share_done, trial_limit
 
 _RECENT = 4
@@ -30,6 +31,7 @@ class Board:
 
     Attributes:
         best: the best trial, or None.
+        front: keeps the Pareto front of a study of several metrics.
         recent: the trials of which a segment closed last, oldest first.
         rungs: what the rungs hold.
     """
@@ -46,6 +48,7 @@ class Board:
         self._clock = clock
         self._closed = 0
         self._bests = Best(history)
+        self.front = Front(history)
         is_resumed = len(history.facts) > fresh
         self._share_before = (share_done(study, history) or 0.0) if is_resumed else 0.0
 
@@ -62,11 +65,16 @@ class Board:
             self._closed += len(closed)
             self.recent.extend(closed)
             if any(isinstance(fact, Opened) for fact in facts):
-                self._bests.update(range(len(trials)))
+                self._look_at(range(len(trials)))
             changed = (getattr(fact, "trial", None) for fact in facts)
-            self._bests.update({number for number in changed if number is not None})
+            self._look_at({number for number in changed if number is not None})
             self.best = self._bests.get()
             return closed
+
+    def _look_at(self, numbers: Collection[int]) -> None:
+        self._bests.update(numbers)
+        if self.study.other_metrics:
+            self.front.update(numbers)
 
     def share(self) -> float | None:
         """Return which share of the study is done, or None."""

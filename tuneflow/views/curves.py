@@ -36,7 +36,7 @@ def optimisation_history(study: Study, history: History) -> Figure:
     valued = valued_trials(history)
     if not valued:
         return Figure(key, title, None, (f"No trial has a finite {study.metric} yet.",))
-    best = _improvements(study, valued)
+    best = _improvements(study, [(t, v) for t, v in valued if history.trial_violation(t) == 0])
     drawn = sample(valued, MOST_POINTS)
     plot = go.Figure()
     for state, color in STATE_COLORS.items():

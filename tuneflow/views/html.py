@@ -6,29 +6,28 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneflow.convert import flatten, trial_value
 from tuneflow.errors import CorruptError, MissingDependencyError, StorageError
 from tuneflow.history import History
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import read_outcome
 from tuneflow.study import Study
-from tuneflow.trial import Outcome, Trial, TrialState, outcome_path
+from tuneflow.trial import Outcome, outcome_path
 from tuneflow.views import text
 from tuneflow.views.curves import learning_curves, optimisation_history
 from tuneflow.views.parameters import importance, parallel_coordinates
+from tuneflow.views.pareto_figure import pareto_figure
 from tuneflow.views.progress import trial_limit
+from tuneflow.views.report_tables import front_rows, metrics_of, trials_table
 from tuneflow.views.theme import STATE_COLORS, Figure, sample
 from tuneflow.views.timeline import MOST_BARS, running_time, timeline
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-MOST_ROWS = 2_000
 MOST_FAILURES = 20
 
 
@@ -99,6 +98,7 @@ def render(study: Study, history: History, url: str, outcomes: Sequence[Outcome]
         url: its URL, for the commands that the report names.
         outcomes: of its segments, for the timeline and the tracebacks.
     """
+    pareto = pareto_figure(study, history) if study.other_metrics else None
     figures = _figures(study, history, outcomes)
     environment = _environment()
     template = environment.get_template("report.html")
@@ -108,9 +108,12 @@ def render(study: Study, history: History, url: str, outcomes: Sequence[Outcome]
         url=url,
         summary=list(_summary(study, history, url, outcomes)),
         counts=[(s.value, history.counts[s]) for s in text.STATES if history.counts[s]],
-        best=_best(study, history),
+        best=_best(history),
+        no_best=text.no_best(history),
+        pareto=pareto,
+        front=front_rows(history) if pareto is not None else (),
         figures=figures,
-        table=_table(history),
+        table=trials_table(history),
         failures=_failures(history, outcomes),
         state_colors={state.value: color for state, color in STATE_COLORS.items()},
         style=_raw(_read("report.css")),
@@ -203,101 +206,28 @@ def _summary(
     yield "Wall time", text.duration(seconds) if seconds else "unknown"
     yield "Objective", text.objective(study.objective)
     yield "Searcher", text.plugin(study.searcher.to_json())
+    late = text.late(history)
+    if late is not None:
+        yield "Late", late
     yield "Scheduler", text.plugin(study.scheduler.to_json())
+    stop = text.stoppers(study)
+    if stop is not None:
+        yield "Stop", stop
     yield "Seed", str(study.seed)
     yield "URL", url
 
 
-def _best(study: Study, history: History) -> dict[str, Any] | None:
+def _best(history: History) -> dict[str, Any] | None:
     best = history.best()
     if best is None:
         return None
     return {
         "number": best.number,
-        "value": text.number(trial_value(history, best), 6),
+        "values": metrics_of(history, best),
         "resource": text.number(best.resource),
         "checkpoint": best.checkpoint,
         "config": json.dumps(best.params, indent=2, ensure_ascii=False),
     }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the table: what it shows, and what it is sorted by."""
-
-    shown: str
-    key: float | str | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One trial of the table."""
-
-    state: str
-    is_best: bool
-    cells: tuple[Cell, ...]
-    note: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """The table of trials; ``total`` counts those that it leaves out, too."""
-
-    metric: str
-    params: tuple[str, ...]
-    rows: tuple[Row, ...]
-    total: int
-
-
-def _table(history: History) -> Table:
-    trials = _shown(history)
-    flat = {trial.number: flatten(trial.params) for trial in trials}
-    names = tuple(dict.fromkeys(name for params in flat.values() for name in params))
-    best = history.best()
-    rows = tuple(
-        Row(
-            trial.state.value,
-            trial is best,
-            tuple(_cells(history, trial, flat[trial.number], names)),
-            _note(trial),
-        )
-        for trial in trials
-    )
-    return Table(history.metric, names, rows, len(history.trials))
-
-
-def _shown(history: History) -> list[Trial]:
-    """Return the trials of the table: all, or the best ones and some of the failed."""
-    if len(history.trials) <= MOST_ROWS:
-        return history.trials
-    failed = [t for t in history.trials if t.state is TrialState.FAILED][: MOST_ROWS // 10]
-    others = (t for t in history.trials if t.state is not TrialState.FAILED)
-    best = sorted(others, key=history.trial_loss)[: MOST_ROWS - len(failed)]
-    return sorted([*best, *failed], key=lambda trial: trial.number)
-
-
-def _cells(
-    history: History, trial: Trial, params: dict[str, Any], names: Sequence[str]
-) -> Iterator[Cell]:
-    value = trial_value(history, trial)
-    yield Cell(str(trial.number), trial.number)
-    yield Cell(trial.state.value, trial.state.value)
-    yield Cell(text.number(value), value)
-    yield Cell(text.number(trial.resource), trial.resource)
-    for name in names:
-        yield _parameter(params[name]) if name in params else Cell("", None)
-
-
-def _parameter(value: Any) -> Cell:
-    shown = text.parameter(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(shown, value if is_number else shown)
-
-
-def _note(trial: Trial) -> str:
-    if trial.failure is not None and trial.state is TrialState.FAILED:
-        return text.clean(str(trial.failure))
-    return text.clean(trial.stopping or "")
 
 
 def _failures(history: History, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

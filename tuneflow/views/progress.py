@@ -12,18 +12,25 @@ from itertools import pairwise
 from tuneflow.events import Launched, Reported
 from tuneflow.history import History
 from tuneflow.index import Index
-from tuneflow.schedulers.asha import ASHA
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.schedulers.brackets import SynchronousScheduler
 from tuneflow.schedulers.levels import exact, ladder
 from tuneflow.schedulers.pbt import PBT
+from tuneflow.schedulers.resource_changing import ResourceChanging
+from tuneflow.schedulers.rungs import AsyncHalving
 from tuneflow.study import Study
 from tuneflow.trial import Resource, Trial, TrialState
 
 
 def rung_levels(scheduler: Scheduler) -> list[Resource]:
     """Return the levels at which a scheduler compares trials, lowest first; none for most."""
-    return scheduler.levels if isinstance(scheduler, ASHA | SynchronousScheduler) else []
+    scheduler = unwrapped(scheduler)
+    return scheduler.levels if isinstance(scheduler, AsyncHalving | SynchronousScheduler) else []
+
+
+def unwrapped(scheduler: Scheduler) -> Scheduler:
+    """Return what decides: a scheduler, or the one that it wraps."""
+    return unwrapped(scheduler.base) if isinstance(scheduler, ResourceChanging) else scheduler
 
 
 @dataclass(slots=True)
@@ -123,7 +130,7 @@ class Best:
     def update(self, trials: Iterable[int]) -> None:
         """Look again at trials that something has happened to."""
         for number in trials:
-            loss = self._history.trial_loss(self._history.trials[number])
+            loss = self._loss(self._history.trials[number])
             if loss < math.inf:
                 heapq.heappush(self._heap, (loss, number))
 
@@ -132,11 +139,15 @@ class Best:
         while self._heap:
             loss, number = self._heap[0]
             trial = self._history.trials[number]
-            is_current = loss == self._history.trial_loss(trial)
-            if is_current and trial.state is not TrialState.FAILED:
+            if loss == self._loss(trial) and trial.state is not TrialState.FAILED:
                 return trial
             heapq.heappop(self._heap)
         return None
+
+    def _loss(self, trial: Trial) -> float:
+        """Return a trial's loss; infinity when it breaks a bound, or lacks a metric."""
+        is_feasible = self._history.trial_violation(trial) == 0
+        return self._history.trial_loss(trial) if is_feasible else math.inf
 
 
 def trial_limit(study: Study) -> int | None:
@@ -182,6 +193,7 @@ def _share_begun(history: History, limit: int) -> float:
 
 def planned_resource(scheduler: Scheduler, trials: int) -> float | None:
     """Return about how much resource so many trials will take; None when that is not known."""
+    scheduler = unwrapped(scheduler)
     if isinstance(scheduler, PBT):
         return trials * scheduler.max_resource
     if isinstance(scheduler, SynchronousScheduler):

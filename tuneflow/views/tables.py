@@ -12,11 +12,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tuneflow.convert import flatten, trial_value
+from tuneflow.convert import flatten, trial_value, trial_values
 from tuneflow.history import History
 from tuneflow.study import Study
 from tuneflow.trial import Trial, TrialState
 from tuneflow.views import text
+from tuneflow.views.front import front_line, front_table
 from tuneflow.views.progress import Rung, Rungs, rungs_of
 
 STYLES = {
@@ -49,10 +50,18 @@ def _status(study: Study, history: History, url: str) -> Iterable[tuple[str, Tex
     yield "goal", Text(text.goal(study))
     yield "searcher", Text(text.plugin(study.searcher.to_json()))
     yield "scheduler", Text(text.plugin(study.scheduler.to_json()))
+    stop = text.stoppers(study)
+    if stop is not None:
+        yield "stop", Text(stop)
     yield "trials", counts_line(history)
+    late = text.late(history)
+    if late is not None:
+        yield "late", Text(late)
     yield "resource", Text(f"{text.number(history.spent, 6)} units")
     best = history.best()
     yield "best", best_line(study, history, best)
+    if study.other_metrics:
+        yield "front", front_line(history.pareto_front())
 
 
 def state_line(history: History) -> Text:
@@ -61,6 +70,12 @@ def state_line(history: History) -> Text:
     style = {"finished": "bold green", "halted": "bold yellow"}.get(history.state, "bold cyan")
     line = Text(history.state, style)
     return line.append(f": {text.clean(reason)}", "default") if reason else line
+
+
+def late_line(history: History) -> Text | None:
+    """Return that the searcher is too slow, where it is."""
+    late = text.late(history)
+    return Text(late, "yellow") if late is not None else None
 
 
 def counts_line(history: History) -> Text:
@@ -76,8 +91,10 @@ def counts_line(history: History) -> Text:
 def best_line(study: Study, history: History, best: Trial | None) -> Text:
     """Return the best trial, its value and its configuration on one line."""
     if best is None:
-        return Text(f"no trial has a finite {text.clean(study.metric)} yet", "dim")
-    line = Text(text.number(trial_value(history, best)), "bold green")
+        return Text(text.no_best(history), "dim")
+    is_one = not study.other_metrics
+    value = text.number(trial_value(history, best)) if is_one else text.results(history, best)
+    line = Text(value, "bold green")
     line.append(f"  trial {best.number} at {text.number(best.resource)}", "default")
     return line.append(f"  {text.config(best.params)}", "dim")
 
@@ -90,8 +107,10 @@ def best_panel(study: Study, history: History) -> RenderableType:
     table = _grid()
     for name, value in flatten(best.params).items():
         table.add_row(Text(text.clean(name), "cyan"), Text(text.parameter(value)))
-    title = Text(f"best: trial {best.number}, {text.clean(study.metric)} ")
-    title.append(text.number(trial_value(history, best)), "bold green")
+    title = Text(f"best: trial {best.number}")
+    values = trial_values(history, best)
+    for (metric, _), value in zip(study.objectives, values, strict=True):
+        title.append(f", {text.clean(metric)} ").append(text.number(value), "bold green")
     title.append(f" at {text.number(best.resource)}")
     if best.checkpoint is not None:
         table.add_row(Text("checkpoint", "dim"), Text(best.checkpoint, "dim"))
@@ -145,7 +164,10 @@ def trials_table(study: Study, history: History, trials: Sequence[Trial] | None 
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("at", justify="right", no_wrap=True)
-    table.add_column(text.clean(study.metric), justify="right", no_wrap=True, max_width=14)
+    for metric, _ in study.objectives:
+        table.add_column(text.clean(metric), justify="right", no_wrap=True, max_width=14)
+    if study.constraints:
+        table.add_column("bounds", no_wrap=True)
     table.add_column("configuration")
     for trial in history.trials if trials is None else trials:
         table.add_row(*_cells(history, trial))
@@ -161,7 +183,8 @@ def _cells(history: History, trial: Trial) -> tuple[Text, ...]:
         Text(str(trial.number)),
         Text(trial.state.value, STYLES[trial.state]),
         Text(text.number(trial.resource)),
-        Text(text.number(trial_value(history, trial))),
+        *(Text(text.number(value)) for value in trial_values(history, trial)),
+        *([Text(text.bounds(history, trial))] if history.constraints else []),
         detail,
     )
 
@@ -204,6 +227,8 @@ def summary(
     parts = [
         Text(f"{text.clean(study.name)} ", "bold").append(state_line(history)),
         Text(f"{totals} ({spent}{took})") if history.trials else None,
+        late_line(history),
+        front_table(study, history, most=10),
         best_panel(study, history),
         failures_view(history, url),
         _how_to_go_on(history, url) if is_driven_here else None,

@@ -19,18 +19,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tuneflow.convert import trial_value
+from tuneflow.convert import trial_value, trial_values
 from tuneflow.events import Fact
 from tuneflow.history import History
 from tuneflow.study import Study
 from tuneflow.trial import Trial, TrialState
 from tuneflow.views import text
 from tuneflow.views.board import Board
+from tuneflow.views.front import front_line, front_table
 from tuneflow.views.tables import (
     best_line,
     best_panel,
     counts_line,
     failures_view,
+    late_line,
     rungs_table,
     rungs_view,
     status_table,
@@ -42,6 +44,7 @@ __all__ = [
     "LiveView",
     "best_panel",
     "failures_view",
+    "front_table",
     "rungs_table",
     "status_table",
     "summary",
@@ -172,17 +175,21 @@ def _line(board: Board, trial: Trial, *, is_best: bool) -> str:
     line = f"trial {trial.number} {state} at {text.number(trial.resource)}"
     if trial.state is TrialState.FAILED:
         return f"{line}  {text.clean(str(trial.failure))}"
-    value = text.number(trial_value(board.history, trial))
+    values = zip(board.study.objectives, trial_values(board.history, trial), strict=True)
+    said = "  ".join(f"{text.clean(name)}={text.number(value)}" for (name, _), value in values)
     mark = "  new best" if is_best else ""
-    return f"{line}  {text.clean(board.study.metric)}={value}{mark}  {text.config(trial.params)}"
+    return f"{line}  {said}{mark}  {text.config(trial.params)}"
 
 
 def _overview(board: Board) -> str:
     """Return the line about the whole."""
     line = f"{board.pace()}  {text.state_counts(board.history)}"
+    if board.history.late:
+        line += f"  {board.history.late} drawn at random: the searcher is late"
     if board.best is None:
         return line
-    return f"{line}  best {board.best_value()} (trial {board.best.number})"
+    line += f"  best {board.best_value()} (trial {board.best.number})"
+    return f"{line}  front of {len(board.front.get())}" if board.study.other_metrics else line
 
 
 class _Screen:
@@ -236,7 +243,9 @@ def picture(board: Board) -> Group:
         _head(study),
         _bar(board),
         counts_line(history),
+        late_line(history),
         _one_line(Text("best ", "dim").append(best_line(study, history, board.best))),
+        _front(board),
         rungs_view(board.rungs, study, [trial.number for trial in running]),
         trials_table(study, history, list(newest.values())[:_SHOWN]),
     ]
@@ -258,6 +267,12 @@ def _bar(board: Board) -> Table:
     percent = f"{share:.0%}  " if share is not None else ""
     grid.add_row(bar, Text(percent + board.pace()))
     return grid
+
+
+def _front(board: Board) -> Text | None:
+    if not board.study.other_metrics:
+        return None
+    return _one_line(Text("front ", "dim").append(front_line(board.front.get())))
 
 
 def _one_line(line: Text) -> Text:

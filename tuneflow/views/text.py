@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuneflow.convert import flatten
+from tuneflow.convert import flatten, trial_values
 from tuneflow.history import History
+from tuneflow.nearest import why_no_best
 from tuneflow.study import Study
-from tuneflow.trial import Failure, Params, Trial, TrialState
+from tuneflow.trial import Failure, Mode, Params, Trial, TrialState
 
 STATES = (
     TrialState.RUNNING,
@@ -64,15 +65,24 @@ def duration(seconds: float) -> str:
     return f"{days} d {hour:02d}:{minute:02d}:{second:02d}"
 
 
-def plural(count: int, noun: str) -> str:
-    """Return ``1 trial`` or ``2 trials``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, form: str = "") -> str:
+    """Return ``1 trial`` or ``2 trials``, the number in a form such as ","."""
+    return f"{count:{form}} {noun}" if count == 1 else f"{count:{form}} {noun}s"
 
 
 def state_counts(history: History) -> str:
     """Return how many trials are in each state, leaving out the empty ones."""
     counts = ((history.counts[state], state.value) for state in STATES)
     return ", ".join(f"{count} {state}" for count, state in counts if count) or "no trials"
+
+
+def late(history: History) -> str | None:
+    """Return how many configurations the searcher was too slow for; None when there are none."""
+    if not history.late:
+        return None
+    count = f"{history.late:,} of {plural(len(history.trials), 'configuration', ',')}"
+    were = "was" if history.late == 1 else "were"
+    return f"{count} {were} drawn at random because the searcher was late"
 
 
 def objective(data: Mapping[str, Any]) -> str:
@@ -91,9 +101,41 @@ def plugin(data: Mapping[str, Any]) -> str:
     return f"{data['type']} ({fields})" if fields else str(data["type"])
 
 
+def stoppers(study: Study) -> str | None:
+    """Return what ends trials, or the study, beside the scheduler; None when nothing does."""
+    return ", ".join(plugin(stopper.to_json()) for stopper in study.stop) or None
+
+
 def goal(study: Study) -> str:
-    """Return ``highest accuracy`` or ``lowest loss``."""
-    return f"{'highest' if study.mode == 'max' else 'lowest'} {clean(study.metric)}"
+    """Return ``highest accuracy``, or ``highest accuracy, lowest size, where latency <= 100``."""
+    wanted = ", ".join(f"{extreme(mode)} {clean(metric)}" for metric, mode in study.objectives)
+    bounds = " and ".join(clean(bound) for bound in study.constraints)
+    return f"{wanted}, where {bounds}" if bounds else wanted
+
+
+def extreme(mode: Mode) -> str:
+    """Return ``highest`` or ``lowest``."""
+    return "highest" if mode == "max" else "lowest"
+
+
+def no_best(history: History) -> str:
+    """Say that there is no best trial yet, and why."""
+    return f"no trial {clean(why_no_best(history, quote=''))} yet"
+
+
+def results(history: History, trial: Trial, digits: int = 5) -> str:
+    """Return the metrics that are optimised, such as ``accuracy 0.94, size 12``."""
+    names = (clean(metric) for metric, _ in history.objectives)
+    values = trial_values(history, trial)
+    pairs = zip(names, values, strict=True)
+    return ", ".join(f"{name} {number(value, digits)}" for name, value in pairs)
+
+
+def bounds(history: History, trial: Trial) -> str:
+    """Return ``kept`` or ``broken``; a dash where that is not known."""
+    if history.usable_report(trial) is None:
+        return "-"
+    return "kept" if history.trial_violation(trial) == 0 else "broken"
 
 
 @dataclass(frozen=True, slots=True)
