@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tuneflow.searchers import TPE, Grid, Optuna, Random, Sobol
+from tuneflow.history import History
+from tuneflow.searchers import (
+    BOHB,
+    DEHB,
+    TPE,
+    ConcurrencyLimit,
+    Grid,
+    HpBandSter,
+    Optuna,
+    Random,
+    Repeat,
+    Sobol,
+)
+from tuneflow.space import Float, Int, Space
 from tuneflow.testing import SearcherSuite
 
 
@@ -23,6 +36,73 @@ class TestGrid(SearcherSuite):
 class TestSobol(SearcherSuite):
     def make(self, **given):
         return Sobol(**given)
+
+
+class TestBOHB(SearcherSuite):
+    def make(self, **given):
+        return BOHB(random_fraction=0.2, num_samples=16, **given)
+
+
+class TestDEHB(SearcherSuite):
+    def make(self, **given):
+        return DEHB(**given)
+
+
+class TestHpBandSter(SearcherSuite):
+    examples = 2
+
+    def make(self, **given):
+        pytest.importorskip("hpbandster")
+        return HpBandSter(random_fraction=0.1, num_samples=4, **given)
+
+
+class TestConcurrencyLimit(SearcherSuite):
+    def make(self, **given):
+        return ConcurrencyLimit(searcher=TPE(n_startup_trials=3), most=2, **given)
+
+
+class TestConcurrencyLimitInBatches(SearcherSuite):
+    countable = True
+
+    def make(self, **given):
+        return ConcurrencyLimit(searcher=Grid(), most=3, batch=True, **given)
+
+
+class Seeded(SearcherSuite):
+    """Spaces that have a seed; a configuration comes with each."""
+
+    repeats = True
+
+    def _spaces(self):
+        return super()._spaces().map(lambda space: Space({**space.nodes, "seed": Int(5, 9)}))
+
+    def test_given_points_come_first(self):
+        """They are proposed in their order, each with all the seeds."""
+        space = Space({"x": Float(0, 1, step=0.1), "seed": Int(5, 9)})
+        searcher = self.make(points_to_evaluate=({"x": 0.1}, {"x": 0.2, "seed": 9}))
+        searcher.check(space)
+        proposed = self._play(searcher, space, History("loss", "min"), ["completed"])
+        expected = [{"x": x, "seed": 5 + seed} for x in (0.1, 0.2) for seed in range(3)]
+        assert proposed[:6] == expected
+
+
+class TestRepeat(Seeded):
+    def make(self, **given):
+        return Repeat(searcher=TPE(n_startup_trials=2), repeats=3, **given)
+
+
+class TestRepeatTheGrid(Seeded):
+    countable = True
+
+    def make(self, **given):
+        return Repeat(searcher=Grid(), repeats=3, aggregate="median", **given)
+
+
+class TestRepeatWithinALimit(Seeded):
+    def make(self, **given):
+        inner = ConcurrencyLimit(searcher=TPE(n_startup_trials=2), most=1)
+        repeat = Repeat(searcher=inner, repeats=3)
+        return ConcurrencyLimit(searcher=repeat, most=2, **given)
 
 
 class TestTPE(SearcherSuite):
@@ -77,5 +157,6 @@ class TestOptunaGaussianProcess(SearcherSuite):
     examples = 2
 
     def make(self, **given):
-        pytest.importorskip("torch")
+        # The models are small; threads would only get into each other's way.
+        pytest.importorskip("torch").set_num_threads(1)
         return Optuna(sampler="gp", options={"n_startup_trials": 3}, **given)

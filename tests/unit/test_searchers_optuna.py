@@ -177,13 +177,13 @@ def expected(history, trial):
 
 class TestStorage:
     def test_a_sampler_cannot_write_to_a_trial_of_the_study(self):
-        storage = DraftStorage(maximize=False)
+        storage = DraftStorage(maximize=[False])
         storage.add({}, {})
         with pytest.raises(RuntimeError, match="nothing else"):
             storage.set_trial_system_attr(0, "note", 1)
 
     def test_notes_of_a_forgotten_draft_are_gone(self):
-        storage = DraftStorage(maximize=False)
+        storage = DraftStorage(maximize=[False])
         storage.create_new_trial(0)
         storage.set_study_system_attr(0, "note", 1)
         assert storage.get_study_system_attrs(0) == {"note": 1}
@@ -191,7 +191,7 @@ class TestStorage:
         assert storage.get_study_system_attrs(0) == {}
 
     def test_notes_of_an_adopted_draft_stay(self):
-        storage = DraftStorage(maximize=False)
+        storage = DraftStorage(maximize=[False])
         number = storage.create_new_trial(0)
         storage.set_study_system_attr(0, "of the study", 1)
         storage.set_trial_system_attr(number, "of the trial", 2)

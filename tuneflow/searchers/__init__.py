@@ -12,12 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuneflow.searchers.base import Searcher
+    from tuneflow.searchers.bohb import BOHB
+    from tuneflow.searchers.dehb import DEHB
     from tuneflow.searchers.grid import Grid
+    from tuneflow.searchers.hpbandster import HpBandSter
+    from tuneflow.searchers.limit import ConcurrencyLimit
     from tuneflow.searchers.optuna import TPE, Optuna
     from tuneflow.searchers.random import Random
+    from tuneflow.searchers.repeat import Repeat
     from tuneflow.searchers.sobol import Sobol
 
-__all__ = ["Searcher", "Random", "Grid", "Sobol", "TPE", "Optuna"]
+__all__ = [
+    "Searcher",
+    "Random",
+    "Grid",
+    "Sobol",
+    "TPE",
+    "Optuna",
+    "BOHB",
+    "DEHB",
+    "HpBandSter",
+    "Repeat",
+    "ConcurrencyLimit",
+]
 
 _MODULES = {
     "Searcher": "base",
@@ -26,6 +43,11 @@ _MODULES = {
     "Sobol": "sobol",
     "TPE": "optuna",
     "Optuna": "optuna",
+    "BOHB": "bohb",
+    "DEHB": "dehb",
+    "HpBandSter": "hpbandster",
+    "Repeat": "repeat",
+    "ConcurrencyLimit": "limit",
 }
 
 

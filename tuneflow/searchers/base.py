@@ -13,7 +13,8 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from enum import Enum
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from tuneflow.errors import SpecError
 from tuneflow.history import History
@@ -21,7 +22,40 @@ from tuneflow.rng import generator
 from tuneflow.schedulers.base import to_json
 from tuneflow.space import Domain, Space
 from tuneflow.space.values import is_number
-from tuneflow.trial import Params
+from tuneflow.trial import Params, Resource
+
+SEVERAL: Final = "use tpe, random, sobol or grid, or optuna with nsgaii, nsgaiii or gp"
+"""Searchers that take several metrics."""
+
+
+class Later(Enum):
+    """The type of `LATER`."""
+
+    LATER = "later"
+
+
+LATER: Final = Later.LATER
+"""What stands for a configuration that will come, but not now."""
+
+Proposal: TypeAlias = Params | Literal[Later.LATER] | None
+"""A configuration; None when there is none left; or `LATER`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """The configuration of a new trial, and where it comes from.
+
+    Attributes:
+        params: the configuration.
+        late: whether it was drawn at random because the searcher took too long.
+    """
+
+    params: Params
+    late: bool = False
+
+
+Suggested: TypeAlias = Suggestion | Literal[Later.LATER] | None
+"""A suggestion; None when there will be no more; or `LATER`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +76,74 @@ class Searcher(ABC):
     type: ClassVar[str]
     """The name that study files use."""
 
+    multi_objective: ClassVar[bool] = False
+    """Whether it takes a study of several metrics."""
+
+    constrained: ClassVar[bool] = False
+    """Whether it heeds the bounds that the study sets; one that does not ignores them."""
+
     points_to_evaluate: tuple[Mapping[str, Any], ...] = ()
     known_results: tuple[Mapping[str, Any], ...] = ()
 
-    @abstractmethod
-    def propose(self, space: Space, history: History, rng: random.Random) -> Params | None:
-        """Return the next configuration, or None when there is none left."""
+    @property
+    def ahead(self) -> bool:
+        """Whether a proposal takes so long that it should be made while trials run.
 
-    def suggest(self, space: Space, history: History) -> Params | None:
-        """Return the configuration of the next trial: the given points first."""
+        It is then made in a thread, over what is known by then; `tuneflow.ahead` says how. Only
+        for a searcher that goes by the facts alone: what is proposed may be launched after more
+        has happened, or never.
+        """
+        return False
+
+    @property
+    def minds_level(self) -> bool:
+        """Whether a proposal depends on the level at which its trial is to pause first."""
+        return type(self).propose_for is not Searcher.propose_for
+
+    def is_given(self, number: int) -> bool:
+        """Whether no thought is needed for the trial of this number."""
+        return number < len(self.points_to_evaluate)
+
+    @abstractmethod
+    def propose(self, space: Space, history: History, rng: random.Random) -> Proposal:
+        """Return the next configuration, or None when there is none left.
+
+        `LATER` holds new trials back until more is known. It may be said only while a trial runs
+        or waits for a retry: its end is then what changes the answer.
+        """
+
+    def propose_for(
+        self, space: Space, history: History, rng: random.Random, until: Resource | None
+    ) -> Proposal:
+        """Return the next configuration, for a trial whose first level is ``until``.
+
+        For a searcher that is one half of an algorithm and must know what its scheduler asks
+        for. All others leave it to `propose`.
+        """
+        return self.propose(space, history, rng)
+
+    def suggest(self, space: Space, history: History, until: Resource | None = None) -> Proposal:
+        """Return the configuration of the next trial: the given points first.
+
+        Args:
+            space: the space.
+            history: what has happened so far.
+            until: the level at which the trial is to pause first; None is its own end.
+        """
         number = len(history.trials)
         rng = generator(history.seed, "suggest", number)
         if number < len(self.points_to_evaluate):
             return space.complete(self.points_to_evaluate[number], sampled(rng))
-        return self.propose(space, history, rng)
+        proposed = self.propose_for(space, history, rng, until)
+        if proposed is LATER and not (history.running or history.retries):
+            raise RuntimeError(
+                f"the searcher '{self.type}' waits, and there is nothing to wait for"
+            )
+        return proposed
+
+    def late(self, space: Space, history: History) -> Proposal:
+        """Return a configuration for when a proposal takes too long: a draw from the priors."""
+        return space.build(sampled(generator(history.seed, "late", len(history.trials))))
 
     def check(self, space: Space) -> None:
         """Raise SpecError when this searcher cannot work on the space."""
@@ -74,6 +162,20 @@ class Searcher(ABC):
                 raise SpecError(f"{field}.value", problem, "leave this result out")
             if outside is not None:
                 raise SpecError(f"{field}.params", outside)
+
+    def check_goals(self, metrics: int, bounds: int) -> None:
+        """Raise SpecError when this searcher cannot work for a study.
+
+        Args:
+            metrics: how many metrics the study optimises.
+            bounds: how many constraints it has.
+        """
+        if metrics > 1 and not self.multi_objective:
+            problem = f"'{self.type}' optimises one metric, and this study has {metrics}"
+            raise SpecError("searcher", problem, SEVERAL)
+        if self.known_results and (metrics > 1 or (bounds and self.constrained)):
+            problem = "a known result has one value; this study has other metrics that matter"
+            raise SpecError("searcher.known_results", problem, "leave them out")
 
     def prepare(self) -> None:  # noqa: B027 - most searchers need nothing
         """Import what proposing needs. Raises MissingDependencyError before any trial runs."""

@@ -26,6 +26,7 @@ class Grid(Searcher):
     """
 
     type: ClassVar[str] = "grid"
+    multi_objective: ClassVar[bool] = True
 
     def propose(self, space: Space, history: History, rng: random.Random) -> Params | None:
         """Return the configuration for the next trial, or None after the last."""

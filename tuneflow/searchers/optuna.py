@@ -12,12 +12,12 @@ import random
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from tuneflow.errors import MissingDependencyError, SpecError
 from tuneflow.history import History
-from tuneflow.searchers.base import Searcher
+from tuneflow.searchers.base import SEVERAL, Searcher
 from tuneflow.searchers.optuna_samplers import Recipe, SamplerClass, sampler_name
 from tuneflow.space import Space
 from tuneflow.trial import Params
@@ -38,6 +38,18 @@ class OptunaSearcher(Searcher):
     def recipe(self) -> Recipe:
         """How the sampler is made."""
 
+    @property
+    def ahead(self) -> bool:
+        """Proposals are made ahead, unless the sampler has to note which of them were launched."""
+        return not self.recipe.kind.keeps_notes
+
+    def check_goals(self, metrics: int, bounds: int) -> None:
+        """Raise SpecError when the sampler cannot work for a study; see `Searcher`."""
+        super().check_goals(metrics, bounds)
+        if metrics > 1 and not self.recipe.kind.several:
+            problem = f"'{self.recipe.sampler}' optimises one metric, and this study has {metrics}"
+            raise SpecError("searcher.sampler", problem, SEVERAL)
+
     def prepare(self) -> None:
         """Import Optuna, and make the sampler once."""
         self.recipe.make(0, 0)
@@ -53,7 +65,8 @@ class OptunaSearcher(Searcher):
         return history.index(key, lambda: self._view(space, history)).ask()
 
     def _view(self, space: Space, history: History) -> HistoryView:
-        recipe, seed = self.recipe, history.seed
+        seed, bounded = history.seed, bool(history.constraints)
+        recipe = replace(self.recipe, constrained=bounded)
         recipe.make(seed, 0)  # says what is missing, before anything of Optuna's is imported
 
         from tuneflow.searchers.optuna_axes import Axes
@@ -62,7 +75,8 @@ class OptunaSearcher(Searcher):
         return HistoryView(
             Axes(space),
             history,
-            lambda number: self.recipe.make(seed, number),
+            # By way of self, which the view so holds on to.
+            lambda number: replace(self.recipe, constrained=bounded).make(seed, number),
             keeps_notes=recipe.kind.keeps_notes,
             given=len(self.points_to_evaluate),
             known=self.known_results,
@@ -86,6 +100,9 @@ class Optuna(OptunaSearcher):
     unless ``consider_pruned_trials`` is set: beside a scheduler that stops many trials early,
     ``tpe`` learns most. ``nsgaii`` and ``nsgaiii`` may propose a configuration again.
 
+    All but ``cmaes`` take a study of several metrics, in which a paused or stopped trial counts as
+    completed. ``tpe``, ``gp``, ``nsgaii`` and ``nsgaiii`` heed constraints.
+
     ``cmaes``, ``qmc``, ``nsgaii``, ``nsgaiii`` and samplers given by path keep notes on the
     trials. When a study is loaded, these are made again by asking for all its trials in turn;
     that takes as long as asking did. A sampler given by path proposes the same after that only
@@ -96,6 +113,8 @@ class Optuna(OptunaSearcher):
     """
 
     type: ClassVar[str] = "optuna"
+    multi_objective: ClassVar[bool] = True
+    constrained: ClassVar[bool] = True
 
     sampler: str | SamplerClass = "tpe"
     options: Mapping[str, Any] | None = None
@@ -131,7 +150,9 @@ class TPE(OptunaSearcher):
     Watanabe, "Tree-Structured Parzen Estimator", 2023.
 
     Trials that are paused or stopped are learnt from too: after the completed ones, those that
-    got further rank higher.
+    got further rank higher. Of several metrics, the better trials are those of the first fronts:
+    Ozaki et al., "Multiobjective Tree-Structured Parzen Estimator", JAIR 73, 2022; paused and
+    stopped trials count as completed then. With constraints, trials that break them rank last.
 
     Args:
         n_startup_trials: how many trials with a result the model needs; until then
@@ -145,6 +166,8 @@ class TPE(OptunaSearcher):
     """
 
     type: ClassVar[str] = "tpe"
+    multi_objective: ClassVar[bool] = True
+    constrained: ClassVar[bool] = True
 
     n_startup_trials: int = 10
     n_ei_candidates: int = 24

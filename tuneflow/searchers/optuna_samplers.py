@@ -15,6 +15,7 @@ from tuneflow.rng import derive_seed
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 SamplerClass: TypeAlias = type[Any]
 """A class of Optuna's samplers."""
@@ -31,23 +32,43 @@ class Kind:
         name: its class in `optuna.samplers`.
         needs: packages that Optuna imports only when the sampler is used.
         keeps_notes: whether it reads again what it has noted on trials or on the study.
+        several: whether it takes several metrics.
+        constrained: whether it heeds constraints.
         options: what is set unless the user says otherwise.
     """
 
     name: str
     needs: tuple[str, ...] = ()
     keeps_notes: bool = False
+    several: bool = True
+    constrained: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
+
+CONSTRAINTS: Final = "constraints"
+"""The note on a trial from which Optuna reads its constraints: numbers, kept where 0 or less."""
 
 _QUIET: Final = {"warn_independent_sampling": False}
 
 KINDS: Final[Mapping[str, Kind]] = {
     "tpe": Kind("TPESampler", options={"multivariate": True, "group": True, "constant_liar": True}),
-    "random": Kind("RandomSampler"),
+    "random": Kind("RandomSampler", constrained=False),
     "gp": Kind("GPSampler", ("scipy", "torch"), options=_QUIET),
-    "cmaes": Kind("CmaEsSampler", ("cmaes",), keeps_notes=True, options=_QUIET),
-    "qmc": Kind("QMCSampler", ("scipy",), keeps_notes=True, options={"scramble": True, **_QUIET}),
+    "cmaes": Kind(
+        "CmaEsSampler",
+        ("cmaes",),
+        keeps_notes=True,
+        several=False,
+        constrained=False,
+        options=_QUIET,
+    ),
+    "qmc": Kind(
+        "QMCSampler",
+        ("scipy",),
+        keeps_notes=True,
+        constrained=False,
+        options={"scramble": True, **_QUIET},
+    ),
     "nsgaii": Kind("NSGAIISampler", keeps_notes=True),
     "nsgaiii": Kind("NSGAIIISampler", keeps_notes=True),
 }
@@ -78,14 +99,16 @@ class Recipe:
     Args:
         sampler: a short name, or ``package.module:Class``.
         options: arguments of its class.
+        constrained: whether the study has constraints.
     """
 
     sampler: str
     options: Mapping[str, Any]
+    constrained: bool = False
 
     @property
     def kind(self) -> Kind:
-        """What is known of the sampler; of one from elsewhere, the worst is assumed."""
+        """What is known of the sampler; of one from elsewhere, that it keeps notes."""
         return KINDS.get(self.sampler) or Kind(self.sampler, keeps_notes=True)
 
     def check(self) -> None:
@@ -117,6 +140,7 @@ class Recipe:
         cls = self._load()
         options = {**self.kind.options, **self.options}
         options |= _seeds(cls, derive_seed(seed, "optuna") % _LARGEST_SEED, _own(seed, number))
+        options |= _constraints(cls) if self.constrained else {}
         with warnings.catch_warnings():
             from optuna.exceptions import ExperimentalWarning
 
@@ -179,3 +203,17 @@ def _seeds(cls: type[BaseSampler], study_seed: int, trial_seed: int) -> dict[str
     if issubclass(cls, QMCSampler):
         return {"seed": study_seed, "independent_sampler": RandomSampler(trial_seed)}
     return {"seed": trial_seed} if "seed" in inspect.signature(cls).parameters else {}
+
+
+def _constraints(cls: type[BaseSampler]) -> dict[str, Any]:
+    """Return the argument without which Optuna 4 does not look at the constraints of trials."""
+    from optuna.trial import FrozenTrial
+
+    if hasattr(FrozenTrial, "constraints"):
+        return {}
+    is_taken = "constraints_func" in inspect.signature(cls).parameters
+    return {"constraints_func": _noted} if is_taken else {}
+
+
+def _noted(trial: FrozenTrial) -> Any:
+    return trial.system_attrs[CONSTRAINTS]

@@ -27,17 +27,19 @@ class DraftStorage(BaseStorage):
     """One study, of which the newest trial may be written to while it is a draft.
 
     Args:
-        maximize: whether a larger value is better.
+        maximize: for each metric, whether a larger value is better.
 
     Attributes:
         trials: the trials so far; a trial's position is its number and its id.
         attrs: the samplers' notes on the study.
     """
 
-    def __init__(self, maximize: bool) -> None:
+    def __init__(self, maximize: Sequence[bool]) -> None:
         self.trials: list[FrozenTrial] = []
         self.attrs: dict[str, Any] = {}
-        self._direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
+        self._directions = [
+            StudyDirection.MAXIMIZE if is_high else StudyDirection.MINIMIZE for is_high in maximize
+        ]
         self._draft: FrozenTrial | None = None
         self._draft_attrs: dict[str, Any] = {}
 
@@ -81,8 +83,8 @@ class DraftStorage(BaseStorage):
         return [trial for trial in trials if states is None or trial.state in states]
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """Return the one direction."""
-        return [self._direction]
+        """Return a direction for each metric."""
+        return self._directions
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """Return the notes on the study, those of the draft too."""

@@ -10,13 +10,19 @@
 A trial that is resumed is RUNNING again. Values have the study's own unit and direction; NaN
 and infinity are no values. Of a trial's reports only the newest usable one is kept: it is what
 samplers use, and a long curve would cost time in every ask.
+
+Where the study has several metrics, a trial that is paused or stopped is COMPLETE: Optuna knows
+no levels then, and could tell nothing about it. It may have become a parent in a genetic sampler,
+so its values stay with it whatever becomes of it. Where the study has constraints, a trial has a
+number for each, with the values that they belong to; a usable report that leaves one of them open
+is like one without a value when the trial ends with it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.pruners import NopPruner
@@ -27,6 +33,7 @@ from tuneflow.events import Closed, Fact, Finished, Launched, Reported, Stopped
 from tuneflow.history import History
 from tuneflow.index import Index
 from tuneflow.searchers.optuna_axes import Axes
+from tuneflow.searchers.optuna_samplers import CONSTRAINTS
 from tuneflow.searchers.optuna_storage import STUDY_NAME, DraftStorage
 from tuneflow.trial import Params, Resource
 
@@ -40,7 +47,7 @@ class HistoryView(Index):
 
     Args:
         axes: the space in Optuna's terms.
-        history: tells metric, mode and the maximum resource, and nothing else.
+        history: tells metrics, modes, constraints and the maximum resource, and nothing else.
         sampler: makes the sampler for the trial of this number.
         keeps_notes: whether the sampler's notes matter to it later.
         given: how many trials came from the points to evaluate; no sampler was asked for them.
@@ -58,17 +65,20 @@ class HistoryView(Index):
         known: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         self._axes = axes
-        self._metric = history.metric
+        self._losses = history.losses
+        self._names = [metric for metric, _ in history.objectives]
+        self._constraints = history.constraints
         self._limit = math.inf if history.max_resource is None else history.max_resource
         self._sampler = sampler
         self._keeps_notes = keeps_notes
         self._given = given
-        self._storage = DraftStorage(maximize=history.mode == "max")
+        self._storage = DraftStorage(maximize=[mode == "max" for _, mode in history.objectives])
         self._facts = 0
         self._asked_at: int | None = None
         self._resource: list[Resource] = []
         self._stopping: set[int] = set()
         self._waiting: dict[int, FrozenTrial] = {}
+        self._found: dict[int, _Found] = {}
         for result in known:
             self._add_known(result)
         self._known = len(self._storage.trials)
@@ -116,7 +126,9 @@ class HistoryView(Index):
             return
         self._waiting.pop(fact.trial, None)
         trial = self._trial(fact.trial)
-        trial.state, trial.value = TrialState.RUNNING, None
+        trial.state = TrialState.RUNNING
+        if self._is_single:
+            trial.value = None
         if fact.params is not None:
             self._change(trial, fact.params)
         if fact.source is not None:
@@ -142,35 +154,40 @@ class HistoryView(Index):
         trial.params = self._axes.params(params)
         trial.distributions = self._axes.distributions(trial.params)
         trial.intermediate_values = {}
+        self._found.pop(trial.number, None)
 
     def reported(self, fact: Reported) -> None:
-        """Note the trial's newest usable value."""
-        report = fact.report
-        self._resource[fact.trial] = report.resource
-        value = report.metrics.get(self._metric)
-        if value is not None and math.isfinite(value):
+        """Note the trial's newest usable values."""
+        metrics, trial = fact.report.metrics, self._trial(fact.trial)
+        self._resource[fact.trial] = fact.report.resource
+        if self._losses(metrics)[0] == math.inf:
+            return
+        values = [metrics[name] for name in self._names]
+        margins = [constraint.margin(metrics) for constraint in self._constraints]
+        self._found[trial.number] = _Found(values, margins)
+        if self._is_single:
             # Optuna's annotation says int; it does no more than compare the levels.
-            levels: dict[Any, float] = {report.resource: value}
-            self._trial(fact.trial).intermediate_values = levels
+            levels: dict[Any, float] = {fact.report.resource: values[0]}
+            trial.intermediate_values = levels
 
     def closed(self, fact: Closed) -> None:
         """The trial waits, or is over."""
         trial, is_told_to_stop = self._trial(fact.trial), fact.trial in self._stopping
         is_whole = fact.status == "paused" and self._resource[fact.trial] >= self._limit
         if fact.status == "completed" or is_whole:
-            _end(trial, TrialState.COMPLETE)
+            self._end(trial, TrialState.COMPLETE)
         elif is_told_to_stop or fact.status in ("paused", "stopped"):
-            _end(trial, TrialState.PRUNED)
+            self._end(trial, TrialState.PRUNED)
         elif fact.retry:
             self._waiting[fact.trial] = trial
         else:
-            _end(trial, TrialState.FAIL)
+            self._end(trial, TrialState.FAIL)
 
     def _give_up(self, number: int) -> None:
         """End a trial that waits for a retry, which will not come."""
         trial = self._waiting.pop(number, None)
         if trial is not None:
-            _end(trial, TrialState.PRUNED)
+            self._end(trial, TrialState.PRUNED)
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.trials[self._known + number]
@@ -180,11 +197,29 @@ class HistoryView(Index):
         trial = self._storage.add(params, self._axes.distributions(params))
         if math.isfinite(result["value"]):
             trial.intermediate_values = {0: float(result["value"])}
-        _end(trial, TrialState.COMPLETE)
+            self._found[trial.number] = _Found([float(result["value"])], [])
+        self._end(trial, TrialState.COMPLETE)
+
+    def _end(self, trial: FrozenTrial, state: TrialState) -> None:
+        """End a trial with its newest usable values; it has failed when there are none."""
+        found = self._found.get(trial.number)
+        if found is None or state is TrialState.FAIL or not all(map(math.isfinite, found.margins)):
+            trial.state = TrialState.FAIL
+            if self._is_single:
+                trial.value = None
+            return
+        trial.state = state if self._is_single else TrialState.COMPLETE
+        trial.values = found.values
+        if found.margins:
+            trial.system_attrs[CONSTRAINTS] = found.margins
+
+    @property
+    def _is_single(self) -> bool:
+        return len(self._names) == 1
 
 
-def _end(trial: FrozenTrial, state: TrialState) -> None:
-    """End a trial with its newest usable value; it has failed when there is none."""
-    value = next(iter(trial.intermediate_values.values()), None)
-    trial.state = TrialState.FAIL if value is None else state
-    trial.value = None if trial.state is TrialState.FAIL else value
+class _Found(NamedTuple):
+    """What a trial's newest usable report says: the metrics, and a margin for each bound."""
+
+    values: list[float]
+    margins: list[float]

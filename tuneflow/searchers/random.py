@@ -28,6 +28,7 @@ class Random(Searcher):
     """
 
     type: ClassVar[str] = "random"
+    multi_objective: ClassVar[bool] = True
 
     def propose(self, space: Space, history: History, rng: random.Random) -> Params:
         """Return a configuration; there is always another one."""

@@ -43,6 +43,7 @@ class Sobol(Searcher):
     """
 
     type: ClassVar[str] = "sobol"
+    multi_objective: ClassVar[bool] = True
 
     def propose(self, space: Space, history: History, rng: random.Random) -> Params:
         """Return a configuration; there is always another one."""

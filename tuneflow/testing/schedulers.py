@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal
 
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,7 @@ from tuneflow.events import Fact, Launched, Opened, Stopped
 from tuneflow.history import History
 from tuneflow.plugins import build
 from tuneflow.schedulers.base import Clone, Decision, Resume, Scheduler, Start, Stop
+from tuneflow.stoppers import MaxResource, Stopper, TrialPlateau
 from tuneflow.study import decide
 from tuneflow.testing.world import Fate, World, fates
 from tuneflow.trial import Resource, TrialState
@@ -21,6 +23,11 @@ from tuneflow.trial import Resource, TrialState
 _SEEDS: Final = st.integers(0, 2**32)
 _SLOTS: Final = st.integers(1, 50)
 _ROUNDS: Final = st.just("all") | st.integers(1, 9)
+
+_STOPPERS: Final = (
+    MaxResource(2),
+    TrialPlateau(std=3, num_results=2, grace_period=0, interval=2),
+)
 
 RoundSize = int | Literal["all"] | None
 
@@ -118,6 +125,20 @@ class SchedulerSuite(ABC):
                 going = world.turn()
 
         self._for_all(law, self._streams(), st.integers(1, 50), st.integers(1, 15))
+
+    def test_it_copes_with_trials_that_stoppers_end(self) -> None:
+        """Such a trial goes on no more, and nobody waits for it."""
+
+        def law(world: World, stopper: Stopper) -> None:
+            world.study = replace(world.study, stop=(stopper,))
+            history = world.run()
+            hold(history.state == "finished", f"the study was left {history.state}")
+            repeated = repetition(history.facts)
+            hold(repeated is None, f"it asked for {repeated} twice")
+            decision = self.make().next(history)
+            hold(decision is None, f"after the end it wants {decision}")
+
+        self._for_all(law, self._worlds(), st.sampled_from(_STOPPERS))
 
     def test_failed_trials_can_be_tried_again(self) -> None:
         """A study that has finished is opened again, and ends again."""

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tuneflow.events import Closed, Fact, Launched, Reported
+from tuneflow.errors import SpecError
+from tuneflow.events import Closed, Launched, Reported
 from tuneflow.history import History
 from tuneflow.plugins import build
 from tuneflow.rng import generator
-from tuneflow.searchers.base import Searcher, sampled
+from tuneflow.searchers.base import LATER, Searcher, sampled
 from tuneflow.space import Float, Space
+from tuneflow.testing.played import ENDINGS, METRIC, ending, history_of, play, value_of
 from tuneflow.testing.spaces import spaces
 from tuneflow.trial import Mode, Params, Report
 
-METRIC: Final = "loss"
-
-ENDINGS: Final = (
-    "completed",
-    "stopped",
-    "paused",
-    "resumed",
-    "reporting",
-    "silent",
-    "failed",
-    "retried",
-    "nan",
-    "missing",
-)
-"""What may become of a trial; see `ending`."""
+__all__ = ["ENDINGS", "METRIC", "SearcherSuite", "ending", "play"]
 
 
 class SearcherSuite(ABC):
@@ -119,11 +106,11 @@ class SearcherSuite(ABC):
                     history.append(Closed(number - 1, "completed"))
                 first, second = searcher.suggest(space, asked), other.suggest(space, plain)
                 _hold(first == second, f"a proposal that was not used made {first} of {second}")
-                if first is None:
+                if first is None or first is LATER:
                     return
                 for history in (asked, plain):
                     history.append(Launched(number, 0, None, params=first))
-                    history.append(Reported(number, Report(1, {METRIC: _value(space, first)})))
+                    history.append(Reported(number, Report(1, {METRIC: value_of(space, first)})))
 
         self._for_all(law, self._spaces())
 
@@ -190,6 +177,21 @@ class SearcherSuite(ABC):
 
         self._for_all(law, self._spaces(), _ENDING_LISTS)
 
+    def test_several_metrics_keep_the_laws(self) -> None:
+        """A searcher that takes them draws from the space, repeats itself, and knows both modes."""
+        if self._takes(metrics=2, bounds=0):
+            self._check_goals(("min", "max"), bounded=False)
+
+    def test_constraints_keep_the_laws(self) -> None:
+        """They may be heeded or ignored, be broken, or be bounds on what is never reported."""
+        if self._takes(metrics=1, bounds=1):
+            self._check_goals(("min",), bounded=True)
+
+    def test_several_metrics_with_constraints_keep_the_laws(self) -> None:
+        """Both at once."""
+        if self._takes(metrics=2, bounds=1):
+            self._check_goals(("max", "min"), bounded=True)
+
     def test_it_ends_when_it_says_and_for_good(self) -> None:
         """There are as many proposals as `trials` says; after that, or before, never None."""
 
@@ -217,13 +219,44 @@ class SearcherSuite(ABC):
 
     # How they are checked.
 
+    def _takes(self, metrics: int, bounds: int) -> bool:
+        try:
+            self.make().check_goals(metrics, bounds)
+        except SpecError:
+            return False
+        return True
+
+    def _check_goals(self, modes: tuple[Mode, ...], *, bounded: bool) -> None:
+        count = self.trials * 3 // 4
+        opposite: tuple[Mode, ...] = tuple("max" if mode == "min" else "min" for mode in modes)
+
+        def law(space: Space, endings: Sequence[str]) -> None:
+            history, mirrored = history_of(modes, bounded), history_of(opposite, bounded)
+            proposed = self._play(self.make(), space, history, endings, count)
+            again = self._play(self.make(), space, mirrored, endings, count)
+            _hold(all(map(space.contains, proposed)), f"{proposed} are not all in {space}")
+            _hold(proposed == again, f"{modes} proposed {proposed}, {opposite} {again}")
+            rebuilt = history_of(modes, bounded)
+            rebuilt.extend(history.facts)
+            searcher = self.make()
+            expected, found = searcher.suggest(space, history), self.make().suggest(space, rebuilt)
+            _hold(expected == found, f"{expected} became {found} when the history was rebuilt")
+
+        self._for_all(law, self._spaces(), _ENDING_LISTS, examples=max(1, self.examples // 2))
+
     def _spaces(self) -> st.SearchStrategy[Space]:
         return spaces(countable=self.countable, conditional=self.conditional)
 
-    def _for_all(self, law: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
+    def _for_all(
+        self,
+        law: Callable[..., None],
+        *strategies: st.SearchStrategy[Any],
+        examples: int | None = None,
+    ) -> None:
         # Made here, as hypothesis does not like one test to run in several classes.
         checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-        some = settings(max_examples=self.examples, deadline=None, suppress_health_check=checks)
+        count = examples or self.examples
+        some = settings(max_examples=count, deadline=None, suppress_health_check=checks)
         some(given(*strategies)(law))()
 
     def _play(
@@ -238,56 +271,6 @@ class SearcherSuite(ABC):
         return list(play(searcher, space, history, endings, count or self.trials))
 
 
-def play(
-    searcher: Searcher, space: Space, history: History, endings: Sequence[str], count: int
-) -> Iterator[Params]:
-    """Yield what is proposed for the next trials, and add what becomes of them to the history.
-
-    Args:
-        searcher: proposes.
-        space: the space.
-        history: is added to.
-        endings: of `ENDINGS`, one trial after the other, and again from the first.
-        count: how many trials at most.
-    """
-    for _ in range(count):
-        number = len(history.trials)
-        params = searcher.suggest(space, history)
-        if params is None:
-            return
-        history.append(Launched(number, 0, None, params=params))
-        value = _value(space, params) * (-1 if history.mode == "max" else 1)
-        history.extend(ending(endings[number % len(endings)], number, value))
-        yield params
-
-
-def ending(name: str, trial: int, value: float) -> list[Fact]:
-    """Return the facts that follow the launch of a trial.
-
-    Args:
-        name: one of `ENDINGS`. A "resumed" trial was paused and runs again, a "reporting" one
-            runs and has reported, a "silent" one has not, a "retried" one was lost and waits, a
-            "missing" one never reports the metric.
-        trial: the trial's number.
-        value: what it reports for the metric, if it does.
-    """
-    first = Reported(trial, Report(1, {METRIC: value * 1.5}))
-    reports: list[Fact] = [first, Reported(trial, Report(2, {METRIC: value}))]
-    facts: dict[str, list[Fact]] = {
-        "completed": [*reports, Closed(trial, "completed")],
-        "stopped": [*reports, Closed(trial, "stopped")],
-        "paused": [first, Closed(trial, "paused")],
-        "resumed": [first, Closed(trial, "paused"), Launched(trial, 1, None, start=1)],
-        "reporting": [first],
-        "silent": [],
-        "failed": [first, Closed(trial, "failed")],
-        "retried": [Closed(trial, "lost", retry=True)],
-        "nan": [Reported(trial, Report(1, {METRIC: math.nan})), Closed(trial, "failed")],
-        "missing": [Reported(trial, Report(1, {"other": value})), Closed(trial, "paused")],
-    }
-    return facts[name]
-
-
 _SEEDS: Final = st.integers(0, 2**63)
 
 _ENDING_LISTS: Final = st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=8)
@@ -295,13 +278,6 @@ _ENDING_LISTS: Final = st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=8
 
 def _history(seed: int = 0, mode: Mode = "min") -> History:
     return History(METRIC, mode, seed)
-
-
-def _value(space: Space, params: Params) -> float:
-    """Return how far the values are from a certain corner of the space."""
-    domains = space.domains()
-    units = (domains[path].to_unit(value) for path, value in space.values(params).items())
-    return sum((unit - 0.4) ** 2 for unit in units)
 
 
 def _drawn(space: Space, seed: int, number: int) -> Params:

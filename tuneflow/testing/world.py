@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tuneflow.budget import Budget
 from tuneflow.events import Fact, Opened
 from tuneflow.history import History
-from tuneflow.schedulers.base import Decision, Scheduler
+from tuneflow.schedulers.base import Clone, Decision, Scheduler
 from tuneflow.searchers.random import Random
 from tuneflow.space import Categorical, Float, Int, Space
 from tuneflow.study import Study, decide, record_outcome, record_report
@@ -83,6 +83,11 @@ class Watched(Scheduler):
         """The default of the scheduler that is watched."""
         return self.inner.default_trials
 
+    @property
+    def pauses(self) -> bool:
+        """Whether the scheduler that is watched pauses trials."""
+        return self.inner.pauses
+
     def next(self, history: History) -> Decision | None:
         """Ask the scheduler that is watched, and note its answer."""
         decision = self.inner.next(history)
@@ -93,9 +98,9 @@ class Watched(Scheduler):
         """Ask the scheduler that is watched."""
         return self.inner.horizon(resource, until)
 
-    def explore(self, params: Any, space: Space, rng: Any) -> Any:
+    def explore(self, params: Any, space: Space, rng: Any, history: History, clone: Clone) -> Any:
         """Ask the scheduler that is watched."""
-        return self.inner.explore(params, space, rng)
+        return self.inner.explore(params, space, rng, history, clone)
 
 
 class World:
