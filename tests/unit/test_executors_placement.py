@@ -93,7 +93,7 @@ class TestPlacement:
     def test_segments_fill_every_slot_before_any_waits(self, placement):
         for segment in range(6):
             placement.put(segment, placement.choose())
-        sent = [placement._where[segment] for segment in range(6)]
+        sent = [placement._where[segment][0] for segment in range(6)]
         assert sorted(sent) == ["large"] * 4 + ["small"] * 2
 
     def test_the_preferred_worker_is_chosen_while_it_has_a_slot(self, placement):
@@ -154,3 +154,62 @@ class TestPlacement:
         placement.free(0)
         placement.put(1, "small")
         assert placement.choose("small") == "small"
+
+
+class TestRequestsThatDiffer:
+    large, small = Request(cpu=2, gpu=3), Request(gpu=1)
+
+    @pytest.fixture
+    def placement(self):
+        """Two workers of 8 threads, one with four GPUs and one with two."""
+        placement = Placement(self.small)
+        placement.update([Place("four", 8, gpu=4), Place("two", 8, gpu=2)])
+        return placement
+
+    def test_a_request_changes_only_what_is_named(self):
+        request = Request.parse({"cpu": 2, "gpu": 0.5, "memory": "2GB"})
+        assert request.changed({"gpu": 3}) == Request(2, 3, 2_000_000_000)
+        assert request.changed(None) == request.changed({}) == request
+        with pytest.raises(SpecError, match=r"resources\.gpus: no such resource"):
+            request.changed({"gpus": 3})
+
+    def test_each_takes_its_own_of_a_worker(self, placement):
+        assert (placement.capacity, placement.room) == (6, 6)
+        placement.put(0, "four", self.large)
+        assert placement.room == 3
+        assert placement.choose("four", self.small) == "four"
+        placement.put(1, "four", self.small)
+        assert placement.room == 2
+        assert not placement.fits("four", self.small)
+        placement.free(0)
+        assert placement.room == 5
+
+    def test_one_that_no_worker_has_room_for_now_waits_for_the_one_that_could(self, placement):
+        placement.put(0, "four", self.small)
+        placement.put(1, "four", self.small)
+        assert placement.choose(None, self.large) == "four"
+        assert not placement.fits("four", self.large)
+        assert placement.choose(None, Request(gpu=5)) is None
+
+    def test_threads_and_memory_count_too(self):
+        placement = Placement(Request())
+        placement.update([Place("a", 4, memory=8)])
+        placement.put(0, "a", Request(cpu=3, memory=2))
+        assert placement.room == 1
+        assert placement.fits("a", Request(memory=6))
+        assert not placement.fits("a", Request(memory=7))
+        placement.put(1, "a", Request(memory=6))
+        assert not placement.fits("a", Request())
+
+    def test_a_worker_is_crowded_when_anything_of_it_is_overdrawn(self, placement):
+        placement.put(0, "two", Request(gpu=2))
+        assert not placement.should_leave("two", self.small)
+        placement.put(1, "two", self.small)
+        assert placement.should_leave("two", self.small)
+        placement.put(2, "four", Request(gpu=4))
+        assert not placement.should_leave("two", self.small)
+
+    def test_the_least_loaded_is_chosen_by_the_shares_of_what_it_runs(self, placement):
+        placement.put(0, "four", self.small)
+        placement.put(1, "two", self.small)
+        assert placement.choose(None, Request(cpu=2)) == "four"

@@ -161,6 +161,8 @@ def test_the_environment_says_all_of_the_trial(opened, tmp_path, monkeypatch):
         "TUNEFLOW_START": "3",
         "TUNEFLOW_UNTIL": "9",
         "TUNEFLOW_MAX_RESOURCE": "27",
+        "TUNEFLOW_CPU": "1",
+        "TUNEFLOW_GPU": "0",
         "TUNEFLOW_DIR": str(root / "work"),
         "TUNEFLOW_CONFIG": str(root / "config.json"),
         "TUNEFLOW_CHECKPOINT_DIR": str(root / "checkpoints"),

@@ -34,6 +34,7 @@ def warm(close=lambda: None, **options):
             "trial": None,
             "objective": OBJECTIVE,
             "params": {"lr": 1},
+            "resources": None,
             "start": 0,
             "checkpoint": None,
             "reports": REPORTS,
@@ -58,6 +59,13 @@ def test_it_goes_on_from_where_it_has_been(start, checkpoint, levels):
     segment = Segment(0, 1, {"lr": 1}, start=start, checkpoint=checkpoint)
     found = warm().replay(OBJECTIVE, segment)
     assert (found if found is None else [r.resource for r in found]) == levels
+
+
+def test_it_does_not_go_on_with_more_gpus_than_it_began_with():
+    segment = Segment(0, 1, {"lr": 1}, start=3, checkpoint="at-3", resources={"gpu": 2})
+    assert warm().replay(OBJECTIVE, segment) is None
+    assert warm(resources={"gpu": 2}).replay(OBJECTIVE, segment) == ()
+    assert warm(resources={"gpu": 1}).replay(OBJECTIVE, segment) is None
 
 
 def test_it_goes_on_from_the_checkpoint_it_began_with():

@@ -370,8 +370,26 @@ class TestRoom:
 
     def test_one_that_asks_for_more_than_there_is_takes_all(self):
         room = Room()
+
+        def run():
+            with room.taken(self.place, Request(), Control()):
+                pass
+
         with room.taken(self.place, Request(cpu=64), Control()):
-            assert room.free == 0
+            thread = threading.Thread(target=run)
+            thread.start()
+            until(lambda: room.waiting == 1)
+        thread.join(10)
+        assert room.is_free
+
+    def test_trials_of_different_kinds_fill_it_to_the_last_thread(self):
+        room = Room()
+        with (
+            room.taken(self.place, Request(cpu=3), Control()),
+            room.taken(self.place, Request(memory=8), Control()),
+        ):
+            assert not room.is_free
+        assert room.is_free
 
 
 def test_it_imports_no_heavy_library():

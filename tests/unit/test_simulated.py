@@ -168,3 +168,14 @@ def test_a_study_uses_all_workers():
     opened = open_study(make_study(FIFO(max_resource=5), trials=16), Store(new_url()))
     stream.drive(opened, executor)
     assert executor.now() == 10
+
+
+def test_a_step_may_take_as_long_as_the_resources_of_its_segment_say():
+    def seconds(config, resources):
+        return 8.0 / (resources or {"gpu": 1})["gpu"]
+
+    executor = simulated(step_time=seconds)
+    executor.submit(segment(0, until=1))
+    executor.submit(segment(1, until=1, resources={"gpu": 4}))
+    ended = [(time, m.outcome.trial) for time, m in finish(executor) if isinstance(m, Ended)]
+    assert ended == [(2, 1), (8, 0)]

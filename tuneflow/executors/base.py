@@ -73,6 +73,9 @@ class Executor(ABC):
     stores_outcomes: ClassVar[bool] = True
     """Whether a segment's outcome is in the store when its `Ended` is said."""
 
+    runs_meanwhile: ClassVar[bool] = False
+    """Whether segments run on, in real time, while the driver does something else."""
+
     @abstractmethod
     def open(self, job: Job, objective: Objective) -> None:
         """Get ready to run segments of one study.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuneflow.errors import ClusterError, MissingDependencyError, SpecError
 from tuneflow.executors.base import Executor, Message, check_isolation
@@ -65,6 +65,8 @@ class DaskExecutor(Executor):
         tls_key_file: this client's key.
     """
 
+    runs_meanwhile: ClassVar[bool] = True
+
     address: Any = None
     workers: int = 2
     threads_per_worker: int = 1
@@ -80,7 +82,7 @@ class DaskExecutor(Executor):
 
     def __post_init__(self) -> None:
         self._check()
-        self._request = Request.parse(self.resources)
+        self._request = self._largest = Request.parse(self.resources)
         self._cluster: SpecCluster | None = None
         self._client: Client | None = None
         self._session: Session | None = None
@@ -94,6 +96,7 @@ class DaskExecutor(Executor):
         """Connect, or start the local cluster, and make sure that trials can run there."""
         if self.resources is None:
             self._request = Request.parse(job.resources)
+        self._largest = self._request.changed(job.most_resources)
         try:
             self._client = self._connect()
             self._check_cluster(self._client)
@@ -144,8 +147,8 @@ class DaskExecutor(Executor):
 
     def _job(self, job: Job) -> Job:
         timeout = job.timeout if self.timeout is None else self.timeout
-        warm = 0.0 if self._request.gpu else job.warm
-        return replace(job, isolation=self.isolation, timeout=timeout, warm=warm)
+        resources = job.resources if self.resources is None else self.resources
+        return replace(job, isolation=self.isolation, timeout=timeout, resources=resources)
 
     @property
     def _opened(self) -> Session:
@@ -157,7 +160,7 @@ class DaskExecutor(Executor):
         given, timeout = self.address, self.connect_timeout
         if given is None:
             self._cluster = dask_cluster.start_local(
-                self.workers, self.threads_per_worker, self._request
+                self.workers, self.threads_per_worker, self._largest
             )
             return dask_cluster.connect(self._cluster.scheduler_address, timeout, None)
         if isinstance(given, Client | Worker):
@@ -175,6 +178,7 @@ class DaskExecutor(Executor):
         if self._cluster is None:
             dask_cluster.check_versions(client)
         dask_cluster.check_request(self._request, found)
+        dask_cluster.check_request(self._largest, found, "the trials that remain")
 
     def _check(self) -> None:
         if not isinstance(self.address, str | Client | Worker | None):

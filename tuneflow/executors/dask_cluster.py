@@ -273,14 +273,14 @@ def has_retired(client: Client, address: str) -> bool:
     return bool(removals) and bool(removals[-1].get("expected"))
 
 
-def check_request(request: Request, found: Sequence[Place]) -> None:
+def check_request(request: Request, found: Sequence[Place], who: str = "a trial") -> None:
     """Raise ClusterError when no worker can ever run a trial of this kind."""
     if any(place.room_for(request) for place in found):
         return
     there = "; ".join(str(place) for place in found[:4])
     more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
     raise ClusterError(
-        f"no worker can give a trial {request}: {there}{more}. Ask for less, or start workers "
+        f"no worker can give {who} {request}: {there}{more}. Ask for less, or start workers "
         "with more threads or with resources declared, such as: --resources 'GPU=2'"
     )
 

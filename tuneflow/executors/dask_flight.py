@@ -10,6 +10,7 @@ from distributed import CancelledError, Future
 from distributed.scheduler import KilledWorker
 
 from tuneflow.errors import ObjectiveError
+from tuneflow.executors.placement import Request
 from tuneflow.trial import Failure, Outcome, Resource, Segment
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Flight:
     Attributes:
         launch: the number of this launch; a segment that is launched again gets another one.
         segment: what is to be run.
+        request: what it takes of a worker.
         where: the worker that it is at, or was sent to; None where Dask chooses.
         future: of its task, once that is sent.
         alone: whether its task runs no other segment.
@@ -38,6 +40,7 @@ class Flight:
 
     launch: int
     segment: Segment
+    request: Request
     where: str | None
     future: Future[Any] | None = None
     alone: bool = True

@@ -20,7 +20,13 @@ from distributed import Client, Future
 from tuneflow.errors import ClusterError
 from tuneflow.executors import dask_worker
 from tuneflow.executors.base import Ended, Message, Progress
-from tuneflow.executors.dask_cluster import address_of, demands, has_retired, later, places
+from tuneflow.executors.dask_cluster import (
+    address_of,
+    check_request,
+    has_retired,
+    later,
+    places,
+)
 from tuneflow.executors.dask_flight import (
     Event,
     Flight,
@@ -35,6 +41,7 @@ from tuneflow.executors.dask_flight import (
     stopped,
 )
 from tuneflow.executors.dask_orders import Orders
+from tuneflow.executors.dask_requests import Requests
 from tuneflow.executors.dask_shipment import Freight, NotShippedError, forget
 from tuneflow.executors.placement import Placement, Request
 from tuneflow.jsonio import loads
@@ -85,7 +92,7 @@ class Session:
         self._pace = Pace(prefetch)
         self._parallel = parallel
         self._nonce = uuid.uuid4().hex[:12]
-        self._demands = demands(client, request)
+        self._requests = Requests(client, request)
         self._placement = Placement(request)
         self._flights: dict[int, Flight] = {}
         self._live: dict[tuple[int, int], Flight] = {}
@@ -105,12 +112,31 @@ class Session:
     @property
     def slots(self) -> int:
         """How many segments may be under way now."""
+        if self._requests.differ and not self._parallel:
+            # Not all take as much. What waits for more room than there is counts as that room.
+            return max(1, len(self._live) + max(len(self._backlog), self._placement.room))
         return max(1, self._parallel or self._placement.capacity) * (1 + self._pace.waiting)
 
     def submit(self, segment: Segment) -> None:
-        """Have a segment run as soon as a slot is free; the next `wait` sends it."""
-        if segment.key not in self._live:
-            self._backlog.setdefault(segment.key, segment)
+        """Have a segment run as soon as a slot is free; the next `wait` sends it.
+
+        Raises ClusterError for one with resources of its own that no worker has.
+        """
+        if segment.key in self._live:
+            return
+        if segment.resources is not None:
+            self._check(segment)
+        self._requests.began(segment)
+        self._backlog.setdefault(segment.key, segment)
+
+    def _check(self, segment: Segment) -> None:
+        """Raise ClusterError where there are workers, and none can ever run a segment."""
+        request = self._requests.of(segment)
+        if self._parallel or self._placement.choose(None, request) is not None:
+            return
+        self._look_around()
+        if self._placement.places:
+            check_request(request, self._placement.places, f"trial {segment.trial}")
 
     def wait(self, timeout: float | None) -> list[Message]:
         """Return everything that was said, waiting for at least one message."""
@@ -139,6 +165,7 @@ class Session:
         key = trial, segment
         waiting = self._backlog.pop(key, None)
         if waiting is not None:
+            self._requests.ended(waiting)
             self._ready.append(Ended(stopped(waiting)))
         flight = self._live.get(key)
         if flight is None:
@@ -185,6 +212,9 @@ class Session:
 
         Short ones wait until half of the slots are free, and go many to a task.
         """
+        if self._requests.differ:
+            self._launch_each()
+            return
         slots, are_short = self.slots, self._pace.waiting > 0
         free = slots - len(self._flights)
         if free < (slots / 2 if are_short else 1):
@@ -199,14 +229,29 @@ class Session:
             for first in range(0, len(flights), size):
                 self._launch(flights[first : first + size])
 
+    def _launch_each(self) -> None:
+        """Send segments in their order, each once a worker has room for what it takes.
+
+        None goes ahead of one that takes more, or that might wait for ever. Where no worker could
+        ever run one, Dask is to know of it: a cluster may grow.
+        """
+        for key, segment in list(self._backlog.items()):
+            request, home = self._requests.of(segment), self._homes.get(segment.trial)
+            where = self._placement.choose(home, request)
+            if where and not self._parallel and not self._placement.fits(where, request):
+                return
+            del self._backlog[key]
+            self._launch([self._plan(segment, self._homes.pop(segment.trial, None))])
+
     def _plan(self, segment: Segment, home: str | None = None) -> Flight:
         """Choose where a segment is to run."""
         self._launches += 1
-        where = self._placement.choose(home)
-        flight = Flight(self._launches, segment, where)
+        request = self._requests.of(segment)
+        where = self._placement.choose(home, request)
+        flight = Flight(self._launches, segment, request, where)
         self._flights[flight.launch] = self._live[segment.key] = flight
         if where:
-            self._placement.put(flight.launch, where)
+            self._placement.put(flight.launch, where, request)
         return flight
 
     def _launch(self, batch: Sequence[Flight]) -> None:
@@ -219,10 +264,10 @@ class Session:
             ident=self._freight.ident,
             batch=[(flight.launch, flight.segment.to_json()) for flight in batch],
             topic=self._topic,
-            gpu=self._placement.request.gpu,
+            gpu=first.request.gpu,
             key=f"tuneflow-{trial}-{number}-{self._nonce}-{first.launch}",
             pure=False,
-            resources=self._demands or None,
+            resources=self._requests.demands(first.request),
             workers=[where] if where else None,
         )
         for flight in batch:
@@ -271,7 +316,7 @@ class Session:
         seen, self._seen = self._seen, self._launches
         for flight in list(self._flights.values()):
             is_old = flight.launch <= seen and not flight.began
-            if is_old and self._placement.should_leave(flight.where):
+            if is_old and self._placement.should_leave(flight.where, flight.request):
                 self._relaunch(flight, deaths=0)
 
     def _gather(self, seconds: float) -> None:
@@ -297,7 +342,7 @@ class Session:
             self._on_stray(message)
             return
         flight.where, flight.began = message["worker"], True
-        self._placement.put(flight.launch, message["worker"])
+        self._placement.put(flight.launch, message["worker"], flight.request)
         self._freight.arrived(message["worker"])
         if flight.stopping:
             # It may be a second try, on another worker.
@@ -368,6 +413,7 @@ class Session:
 
     def _end(self, flight: Flight, outcome: Outcome) -> None:
         self._forget(flight)
+        self._requests.ended(flight.segment)
         self._ready.append(Ended(outcome))
         if outcome.status == "paused" and flight.where:
             self._homes[outcome.trial] = flight.where

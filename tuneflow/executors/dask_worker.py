@@ -9,6 +9,7 @@ import platform
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
@@ -65,6 +66,9 @@ def _run_one(shipment: Shipment, segment: Segment, control: Control, say: Say, g
 
     say()
     job, objective = shipment.open()
+    if gpu:
+        # What waits for its next segment would keep memory of devices that are others' by then.
+        job = replace(job, warm=0.0)
     with lent_devices(job, gpu) as equipped:
         outcome = run_segment(
             equipped,

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from tuneflow.errors import SpecError, did_you_mean
+
+# Half of 0.1 + 0.2 is not 0.15 in floats; a millionth of a GPU does not matter.
+_EPSILON = 1e-6
 
 _SIZE = re.compile(r"(\d+(?:\.\d*)?)\s*([kmgt]?i?b|)", re.IGNORECASE)
 _UNITS = {
@@ -63,6 +68,13 @@ class Request:
         """How many threads of a worker a trial keeps from others."""
         return max(1, -int(-self.cpu // 1))
 
+    def changed(self, resources: Mapping[str, Any] | None) -> Request:
+        """Return this request with the amounts that are named; see `parse`."""
+        if not resources:
+            return self
+        given = Request.parse(resources)
+        return replace(self, **{name: getattr(given, name) for name in resources})
+
     def __str__(self) -> str:
         parts = [f"{self.threads} threads" if self.threads > 1 else "1 thread"]
         parts += [f"{self.gpu:g} GPU"] if self.gpu else []
@@ -86,15 +98,29 @@ class Place:
     gpu: float = 0
     memory: int = 0
 
-    def room_for(self, request: Request) -> int:
-        """Return how many trials of this kind it can run at once."""
-        rooms = [self.threads // request.threads]
+    def room_for(self, request: Request, load: Mapping[Request, int] = MappingProxyType({})) -> int:
+        """Return how many trials of a kind it can run at once, beside so many of each kind."""
+        threads, gpu, memory = self._left(load)
+        rooms = [threads // request.threads]
         if request.gpu:
-            # Half of 0.1 + 0.2 is not 0.15 in floats; a millionth of a GPU does not matter.
-            rooms.append(int(self.gpu / request.gpu + 1e-6))
+            rooms.append(math.floor(gpu / request.gpu + _EPSILON))
         if request.memory and self.memory:
-            rooms.append(self.memory // request.memory)
-        return min(rooms)
+            rooms.append(memory // request.memory)
+        return max(min(rooms), 0)
+
+    def is_overdrawn(self, load: Mapping[Request, int]) -> bool:
+        """Whether so many trials of each kind are more than it can run at once."""
+        threads, gpu, memory = self._left(load)
+        return threads < 0 or gpu < -_EPSILON or (self.memory > 0 and memory < 0)
+
+    def _left(self, load: Mapping[Request, int]) -> tuple[int, float, int]:
+        """Return the threads, GPUs and bytes beside trials, possibly less than nothing."""
+        threads, gpu, memory = self.threads, self.gpu, self.memory
+        for request, count in load.items():
+            threads -= request.threads * count
+            gpu -= request.gpu * count
+            memory -= request.memory * count
+        return threads, gpu, memory
 
     def __str__(self) -> str:
         memory = _gigabytes(self.memory) if self.memory else "memory without limit"
@@ -106,71 +132,129 @@ class Placement:
     """Which worker each running segment is at, and who has room for another one.
 
     Segments are named by any integer that the caller makes up.
+
+    Attributes:
+        request: what a segment takes unless it is said otherwise.
     """
 
     request: Request
-    _rooms: dict[str, int] = field(default_factory=dict)
+    _places: dict[str, Place] = field(default_factory=dict)
+    _rooms: dict[Request, Mapping[str, int]] = field(default_factory=dict)
     _loads: dict[str, int] = field(default_factory=dict)
-    _where: dict[int, str] = field(default_factory=dict)
+    _special: dict[str, Counter[Request]] = field(default_factory=dict)
+    _where: dict[int, tuple[str, Request]] = field(default_factory=dict)
 
     @property
     def capacity(self) -> int:
-        """How many segments all workers together can run at once."""
-        return sum(self._rooms.values())
+        """How many usual segments all workers together can run at once."""
+        return sum(self._rooms_for(self.request).values())
+
+    @property
+    def room(self) -> int:
+        """How many more usual segments they can run beside those that they have."""
+        return sum(
+            place.room_for(self.request, self._load(address))
+            for address, place in self._places.items()
+        )
 
     @property
     def addresses(self) -> set[str]:
         """The workers that there are."""
-        return set(self._rooms)
+        return set(self._places)
+
+    @property
+    def places(self) -> list[Place]:
+        """What they have."""
+        return list(self._places.values())
 
     def update(self, places: Iterable[Place]) -> None:
         """Take note of the workers that there are now."""
-        self._rooms = {place.address: place.room_for(self.request) for place in places}
+        self._places = {place.address: place for place in places}
+        self._rooms.clear()
 
-    def choose(self, preferred: str | None = None) -> str | None:
-        """Return the preferred worker if it has a free slot, else the least loaded one.
+    def fits(self, address: str | None, request: Request) -> bool:
+        """Whether a worker has room for one more of this kind."""
+        if self._is_plain(request):
+            return self._loads.get(address or "", 0) < self._rooms_for(request).get(
+                address or "", 0
+            )
+        place = self._places.get(address or "")
+        return place is not None and place.room_for(request, self._load(place.address)) > 0
 
-        None means that there is no worker.
+    def choose(self, preferred: str | None = None, request: Request | None = None) -> str | None:
+        """Return the preferred worker if it has room, else one that has, the least loaded.
+
+        If none has, it is the least loaded of those that could have. None means that no worker
+        could.
         """
-        if preferred is not None and self._load(preferred) < self._rooms.get(preferred, 0):
+        request = request or self.request
+        if self.fits(preferred, request):
             return preferred
-        able = [address for address, room in self._rooms.items() if room]
-        return min(able, key=self._crowding) if able else None
+        rooms, loads = self._rooms_for(request), self._loads
+        able = (address for address, room in rooms.items() if room)
+        if self._is_plain(request):
+            return min(able, key=lambda a: loads.get(a, 0) / rooms[a], default=None)
+        return min(able, key=lambda a: self._crowding(a, request), default=None)
 
     def share(self, address: str | None, count: int) -> int:
-        """Return how many of so many segments each slot of a worker should take."""
-        room = self._rooms.get(address or "", 0)
+        """Return how many of so many usual segments each slot of a worker should take."""
+        room = self._rooms_for(self.request).get(address or "", 0)
         return -(-count // room) if room else 1
 
-    def should_leave(self, address: str | None) -> bool:
-        """Return whether a worker has more than it can run while another has a free slot."""
-        idlest = self.choose()
-        if address not in self._rooms or idlest is None:
+    def should_leave(self, address: str | None, request: Request | None = None) -> bool:
+        """Return whether a worker has more than it can run while another has room."""
+        request = request or self.request
+        idlest = self.choose(None, request)
+        if address not in self._places or idlest is None:
             return False
-        is_crowded = self._load(address) > self._rooms[address]
-        return is_crowded and self._load(idlest) < self._rooms[idlest]
+        is_crowded = self._places[address].is_overdrawn(self._load(address))
+        return is_crowded and self.fits(idlest, request)
 
-    def put(self, segment: int, address: str) -> None:
+    def put(self, segment: int, address: str, request: Request | None = None) -> None:
         """Take note that a segment is at a worker, wherever it was believed to be before."""
-        if self._where.get(segment) == address:
+        here = address, request or self.request
+        if self._where.get(segment) == here:
             return
         self.free(segment)
-        self._where[segment] = address
-        self._loads[address] = self._load(address) + 1
+        self._where[segment] = here
+        if here[1] == self.request:
+            self._loads[address] = self._loads.get(address, 0) + 1
+        else:
+            self._special.setdefault(address, Counter())[here[1]] += 1
 
     def free(self, segment: int) -> None:
         """Take note that a segment is nowhere any more."""
-        address = self._where.pop(segment, None)
-        if address is not None:
+        where = self._where.pop(segment, None)
+        if where is None:
+            return
+        address, request = where
+        if request == self.request:
             self._loads[address] -= 1
-            if not self._loads[address]:
-                del self._loads[address]
+            return
+        self._special[address] -= Counter([request])
+        if not self._special[address]:
+            del self._special[address]
 
-    def _load(self, address: str) -> int:
-        return self._loads.get(address, 0)
+    def _rooms_for(self, request: Request) -> Mapping[str, int]:
+        """Return how many of a kind each worker can run if it runs nothing else."""
+        if request not in self._rooms:
+            places = self._places.values()
+            self._rooms[request] = {place.address: place.room_for(request) for place in places}
+        return self._rooms[request]
 
-    def _crowding(self, address: str) -> float:
-        return self._load(address) / self._rooms[address]
+    def _is_plain(self, request: Request) -> bool:
+        """Whether counting is enough: this segment and all that there are take the usual."""
+        return not self._special and request == self.request
+
+    def _load(self, address: str) -> Mapping[Request, int]:
+        """Return how many of each kind a worker has."""
+        return {self.request: self._loads.get(address, 0), **self._special.get(address, {})}
+
+    def _crowding(self, address: str, request: Request) -> tuple[bool, float]:
+        """Return whether a worker is full for a kind, and which share of it is taken."""
+        load, place = self._load(address), self._places[address]
+        shares = (count / max(place.room_for(kind), 1) for kind, count in load.items())
+        return not place.room_for(request, load), sum(shares)
 
 
 def _number(name: str, value: Any) -> float:

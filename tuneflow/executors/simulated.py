@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Curve: TypeAlias = Callable[[Params, Resource], float | Mapping[str, float]]
 """What a simulated trial is: the metrics of a configuration at a resource level."""
 
+StepTime: TypeAlias = Callable[..., float]
+"""How long a step takes, given a configuration, and perhaps what its segment occupies."""
+
 
 @dataclass
 class SimulatedExecutor(Executor):
@@ -40,8 +43,9 @@ class SimulatedExecutor(Executor):
 
     Args:
         workers: how many trials run at once. Default 64.
-        step_time: simulated seconds for one unit of resource; a number, or a function of the
-            configuration. Default 1.
+        step_time: simulated seconds for one unit of resource; a number, a function of the
+            configuration, or one of the configuration and what the segment occupies, such as
+            ``{"gpu": 2}``; None there is what the study says. Default 1.
         start_time: simulated seconds before a segment's first step. Default 0.
         straggler_spread: standard deviation of the logarithm of a worker's slowness, drawn for
             each segment; 0 makes all alike. Default 0.
@@ -55,7 +59,7 @@ class SimulatedExecutor(Executor):
     stores_outcomes: ClassVar[bool] = False
 
     workers: int = 64
-    step_time: float | Callable[[Params], float] = 1.0
+    step_time: float | StepTime = 1.0
     start_time: float = 0.0
     straggler_spread: float = 0.0
     failure_rate: float = 0.0
@@ -146,9 +150,13 @@ class SimulatedExecutor(Executor):
         found = self._curve(params, resource)
         return dict(found) if isinstance(found, Mapping) else {self._metric: float(found)}
 
-    def seconds_a_step(self, params: Params) -> float:
+    def seconds_a_step(self, segment: Segment) -> float:
         """Return how long one unit of resource takes on a worker of ordinary speed."""
-        return self.step_time(params) if callable(self.step_time) else self.step_time
+        if not callable(self.step_time):
+            return self.step_time
+        takes_both = len(inspect.signature(self.step_time).parameters) > 1
+        given = (segment.params, segment.resources) if takes_both else (segment.params,)
+        return self.step_time(*given)
 
 
 class _Run:
@@ -168,7 +176,7 @@ class _Run:
         """Put the segment on a worker, unless it is to stop before it has begun."""
         self._started = self.next_time = time
         if not self.is_cancelled:
-            self._step = self._cluster.seconds_a_step(self.segment.params) * self._slowness()
+            self._step = self._cluster.seconds_a_step(self.segment) * self._slowness()
             self.next_time += self._cluster.start_time + self._step
 
     def step(self, time: float) -> list[Message]:

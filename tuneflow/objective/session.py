@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tuneflow.errors import ObjectiveError
+from tuneflow.objective.environment import occupied
 from tuneflow.objective.metrics import next_resource, to_metrics
 from tuneflow.objective.stream import Context, RawReport
 from tuneflow.trial import Params, Resource
@@ -46,6 +47,8 @@ class TrialInfo:
         max_resource: the most it will ever be given, or None; tie learning rate schedules to it.
         directory: a directory of its own, deleted when the segment is over.
         attempt: how often this was tried before.
+        resources: what it occupies: ``cpu``, ``gpu`` and perhaps ``memory``, as the study says or
+            the scheduler. It can differ between the segments of a trial.
     """
 
     number: int
@@ -56,6 +59,7 @@ class TrialInfo:
     max_resource: Resource | None
     directory: Path
     attempt: int
+    resources: Mapping[str, Any]
 
 
 class Session:
@@ -121,6 +125,7 @@ class Session:
             max_resource=segment.max_resource,
             directory=self.context.directory,
             attempt=segment.attempt,
+            resources=occupied(segment),
         )
 
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ class WarmTrial:
         trial: what runs it, as the worker left it.
         objective: the user's code that it runs.
         params: the configuration it runs with.
+        resources: what its segments occupied, where that is not what the study says.
         start: the level it began at.
         checkpoint: reference of the checkpoint it began from, or None.
         reports: all that it reported since, through all its segments.
@@ -36,6 +37,7 @@ class WarmTrial:
     trial: Any
     objective: Objective
     params: Params
+    resources: Mapping[str, Any] | None
     start: Resource
     checkpoint: str | None
     reports: tuple[Report, ...]
@@ -47,8 +49,10 @@ class WarmTrial:
         It may when the segment starts from where this trial began, or from a checkpoint that it
         made on the way. A trial without checkpoints always starts from nothing: the reports that
         a fresh run would repeat are taken as they are. A clone starts from another's checkpoint.
+        One with other parameters, or more GPUs, could not take notice of them.
         """
-        if objective is not self.objective or segment.params != self.params:
+        same = (segment.params, segment.resources) == (self.params, self.resources)
+        if objective is not self.objective or not same:
             return None
         if (segment.checkpoint, segment.start) == (self.checkpoint, self.start):
             return tuple(report for report in self.reports if report.resource > self.start)

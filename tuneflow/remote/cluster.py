@@ -97,6 +97,7 @@ class Cluster:
         self._client = connect(address)
         self._stream = self._client.scheduler_comm
         try:
+            self._request = request
             self._demands = self._check(request, otherwise) if request else {}
         except BaseException:
             self.close()
@@ -130,6 +131,7 @@ class Cluster:
 
         Raises:
             SchedulerLostError: the scheduler is out of reach.
+            ClusterError: no worker has the resources that the order names.
         """
         with self._reaching():
             future: Future[Any] = self._client.sync(
@@ -293,9 +295,21 @@ class Cluster:
     def _needs(self, order: SegmentOrder | DriverOrder) -> dict[str, Any]:
         """Return what Dask is to know of an order's task."""
         if isinstance(order, SegmentOrder):
-            return {"resources": self._demands or None}
+            return {"resources": self._demands_of(order) or None}
         # It gives its thread back at once, and so need not wait behind trials.
         return {"priority": 1}
+
+    def _demands_of(self, order: SegmentOrder) -> dict[str, float]:
+        """Return what to ask of Dask for a segment; ClusterError when no worker has it."""
+        if order.resources is None or self._request is None:
+            return self._demands
+        from tuneflow.executors import dask_cluster
+
+        request = self._request.changed(order.resources)
+        found = dask_cluster.places(self._client)
+        if found:
+            dask_cluster.check_request(request, found, f"trial {order.trial}")
+        return dask_cluster.demands(self._client, request)
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from tuneflow.jsonio import encode_float
+from tuneflow.jsonio import decode_metrics, encode_float, encode_metrics
 from tuneflow.remote.code import Code
 from tuneflow.trial import Outcome
 
@@ -24,6 +24,7 @@ class SegmentOrder:
         attempt: tells tries of the same segment apart that must not be taken for one another.
         isolation: "thread" or "process"; see `tuneflow.job.Job`.
         timeout: the most seconds that the segment may take, or None.
+        resources: what the segment occupies, where that is not what the study says.
     """
 
     study: str
@@ -33,6 +34,7 @@ class SegmentOrder:
     attempt: int = 1
     isolation: Literal["thread", "process"] = "thread"
     timeout: float | None = None
+    resources: Mapping[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -99,6 +101,7 @@ class Answer:
         status: that of the outcome; "abandoned" when there is none, because it was told to end.
         resource: the level that it came to, or None without a report.
         value: the metric's newest value, or None.
+        others: the newest value of each other metric.
         failure: one sentence when it failed or was lost, else empty.
         kind: the failure's kind, such as the exception's name; else empty.
     """
@@ -110,33 +113,33 @@ class Answer:
     value: float | None = None
     failure: str = ""
     kind: str = ""
+    others: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, outcome: Outcome, metric: str) -> Self:
         """Return what an outcome comes to."""
         reports, failure = outcome.reports, outcome.failure
-        values = (
-            report.metrics[metric] for report in reversed(reports) if metric in report.metrics
-        )
+        newest = {name: value for report in reports for name, value in report.metrics.items()}
         return cls(
             *outcome.key,
             status=outcome.status,
             resource=reports[-1].resource if reports else None,
-            value=next(values, None),
+            value=newest.pop(metric, None),
             failure=failure.message if failure else "",
             kind=failure.kind if failure else "",
+            others=newest,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form; a value that is not finite is a string, as in the journal."""
         value = None if self.value is None else encode_float(self.value)
-        return {**_plain(self), "value": value}
+        return {**_plain(self), "value": value, "others": encode_metrics(self.others)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote."""
-        value = data["value"]
-        return cls(**{**data, "value": None if value is None else float(value)})
+        value, others = data["value"], decode_metrics(data.get("others", {}))
+        return cls(**{**data, "value": None if value is None else float(value), "others": others})
 
 
 def study_key(url: str) -> str:

@@ -7,14 +7,12 @@ worker has but does not declare as a resource, so such trials wait here for one 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tuneflow.executors.placement import Place, Request
 from tuneflow.objective.control import Control
-
-# Thirds do not add up to 1 in floats.
-_EPSILON = 1e-6
 
 
 class Room:
@@ -26,13 +24,13 @@ class Room:
 
     def __init__(self) -> None:
         self.waiting = 0
-        self._taken = 0.0
+        self._taken: Counter[Request] = Counter()
         self._changed = threading.Condition()
 
     @property
-    def free(self) -> float:
-        """The part of the worker that is free, from 0 to 1."""
-        return 1 - self._taken
+    def is_free(self) -> bool:
+        """Whether no trial has taken anything."""
+        return not self._taken
 
     @contextmanager
     def taken(self, place: Place, request: Request, control: Control) -> Iterator[None]:
@@ -43,20 +41,27 @@ class Room:
             request: what the trial takes of it; if that is more than all, it takes all.
             control: of the trial.
         """
-        share = 1 / max(1, place.room_for(request))
+
+        def may_begin() -> bool:
+            return bool(control.requested) or self.is_free or self._has_room(place, request)
+
         control.on_request(self._wake)
         with self._changed:
             self.waiting += 1
-            self._changed.wait_for(lambda: control.requested or share < self.free + _EPSILON)
+            self._changed.wait_for(may_begin)
             self.waiting -= 1
-            self._taken += share
+            self._taken[request] += 1
         control.on_request(None)
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= share
+                self._taken[request] -= 1
+                self._taken = +self._taken
                 self._changed.notify_all()
+
+    def _has_room(self, place: Place, request: Request) -> bool:
+        return place.room_for(request, self._taken) > 0
 
     def _wake(self) -> None:
         with self._changed:

@@ -71,7 +71,8 @@ def run_here(order: SegmentOrder, emit: Emit) -> tuple[Study, Outcome | None]:
     """
 
     def run(opened: OpenStudy, segment: Segment, control: Control) -> Outcome | None:
-        objective, request = order.code.load(), Request.parse(opened.study.resources)
+        request = Request.parse(opened.study.resources).changed(segment.resources)
+        objective = order.code.load()
         with lent(job_for(order, opened), request.gpu, _allocator) as job:
             return run_segment(
                 job, objective, segment, emit=emit, control=control, worker=socket.gethostname()

@@ -203,7 +203,9 @@ def submit(
         "",
         address,
         DriverOrder("", code, ATTEMPT, how.isolation, how.timeout, settings=how.settings),
-        Request.parse(how.settings.get("resources") or study.resources),
+        Request.parse(how.settings.get("resources") or study.resources).changed(
+            study.scheduler.most_resources
+        ),
         tuple(uploads),
     )
     with made.reach() as cluster:

@@ -118,7 +118,8 @@ def _run(
     order: SegmentOrder, opened: OpenStudy, segment: Segment, control: Control
 ) -> Outcome | None:
     job = job_for(order, opened)
-    request, objective, worker = Request.parse(job.resources), load_here(order.code), get_worker()
+    request = Request.parse(job.resources).changed(segment.resources)
+    objective, worker = load_here(order.code), get_worker()
     with (
         _room.taken(_place(worker), request, control),
         lent_devices(job, request.gpu) as equipped,
