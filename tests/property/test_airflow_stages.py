@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from tuneflow.airflow.stages import MOST, bound
 from tuneflow.budget import Budget
-from tuneflow.schedulers import ASHA, FIFO, PBT, Hyperband, MedianStopping, SuccessiveHalving
+from tuneflow.schedulers import (
+    ASHA,
+    DEHB,
+    FIFO,
+    MOASHA,
+    PASHA,
+    PBT,
+    CostASHA,
+    Hyperband,
+    MedianStopping,
+    SuccessiveHalving,
+)
 from tuneflow.study import record_outcome
 from tuneflow.testing.world import METRIC, World, fates
 from tuneflow.trial import Outcome, Report
@@ -35,9 +46,11 @@ def schedulers(draw):
                 SuccessiveHalving(max_resource=resource, n_trials=7),
                 Hyperband(max_resource=resource, reduction_factor=factor),
                 Hyperband(max_resource=resource, reduction_factor=factor, sizes="hpbandster"),
+                DEHB(max_resource=resource, reduction_factor=factor),
                 ASHA(max_resource=resource, reduction_factor=factor),
                 ASHA(max_resource=resource, reduction_factor=factor, variant="stopping"),
                 ASHA(max_resource=27, reduction_factor=3, variant="stopping", brackets=2),
+                MOASHA(max_resource=resource, reduction_factor=factor),
                 MedianStopping(max_resource=resource, interval=step),
                 MedianStopping(max_resource=resource, interval=step, min_samples=1),
                 PBT(max_resource=resource, interval=step),
@@ -81,6 +94,12 @@ def made(scheduler, trials, size, *, fate=(), budget=HARMLESS, seed=0):
     return World(scheduler, fate, trials=trials, round_size=size, budget=budget, seed=seed)
 
 
+def most(study):
+    """Return the bound; infinity where it says no more than that there are many rounds."""
+    needed = bound(study)
+    return needed if needed <= MOST else math.inf
+
+
 def saving(fate):
     """Return a fate with whose reports there is a checkpoint, so that copies are up to date."""
     return replace(fate, which=3 * fate.which + 1)
@@ -90,7 +109,19 @@ def saving(fate):
 @given(schedulers(), sizes(), VALUES, st.integers(0, 9))
 def test_no_values_of_the_metric_take_more_rounds_than_the_bound(scheduler, size, values, seed):
     world = made(scheduler, *size, seed=seed)
-    assert rounds(world, lambda n: values[n % len(values)]) <= bound(world.study)
+    assert rounds(world, lambda n: values[n % len(values)]) <= most(world.study)
+
+
+@settings(deadline=None, max_examples=100)
+@given(RESOURCES, FACTORS, sizes(), VALUES, st.booleans())
+def test_cheap_trials_and_unlocked_rungs_do_not_take_more(resource, factor, size, values, cheap):
+    if cheap:
+        scheduler = CostASHA(resource, cost=METRIC, reduction_factor=factor)
+    else:
+        scheduler = PASHA(resource, reduction_factor=factor)
+    world = made(scheduler, *size)
+    study = replace(world.study, scheduler=scheduler)
+    assert rounds(world, lambda n: values[n % len(values)]) <= most(study)
 
 
 @settings(deadline=None, max_examples=100)
@@ -101,7 +132,7 @@ def test_no_values_of_the_metric_take_more_rounds_than_the_bound(scheduler, size
 def test_trials_that_become_ever_better_or_worse_do_not_take_more(scheduler, size, turn, rising):
     world = made(scheduler, *size)
     way = -1.0 if rising else 1.0
-    assert rounds(world, lambda n: way * abs(n - turn)) <= bound(world.study)
+    assert rounds(world, lambda n: way * abs(n - turn)) <= most(world.study)
 
 
 @settings(deadline=None, max_examples=100)
@@ -112,7 +143,7 @@ def test_trials_that_fail_or_end_early_do_not_take_more(scheduler, size, fate):
     count = 0
     while world.turn():
         count += 1
-    assert count <= bound(world.study)
+    assert count <= most(world.study)
 
 
 @settings(deadline=None, max_examples=60)

@@ -341,3 +341,14 @@ def test_a_dags_file_is_parsed_fast_and_without_what_only_workers_need(tmp_path)
     seconds, *imported = done.stdout.splitlines()[-1].split()
     assert imported == []
     assert float(seconds) < 0.6  # some 0.2 where nothing else runs
+
+
+def test_a_study_may_have_several_metrics_and_constraints():
+    goals = {"metric": ["loss", "size"], "mode": ["min", "max"], "constraints": ["ms <= 9"]}
+    dag = made(**goals)
+    template = dag.task_dict["tune.best"].template
+    assert template.check().objectives == (("loss", "min"), ("size", "max"))
+    assert template.check().constraints == ("ms <= 9",)
+    DagSerialization.to_dict(dag)
+    with pytest.raises(SpecError, match=r"mode: metric has 2 and mode has 1 entries"):
+        made(metric=["loss", "size"], mode="min")

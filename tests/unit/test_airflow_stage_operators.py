@@ -16,11 +16,13 @@ from airflow.sdk.exceptions import (
 from tests.airflow_operators import Stages, leave
 from tests.places import journal_bytes
 from tuneflow.budget import Budget
+from tuneflow.outcomes import write_outcome
+from tuneflow.pipeline.best import best_of
 from tuneflow.pipeline.runs import begin_run, first_round
 from tuneflow.rounds import open_round
 from tuneflow.schedulers import PBT, SuccessiveHalving
 from tuneflow.store import Store
-from tuneflow.trial import outcome_path
+from tuneflow.trial import Outcome, Report, outcome_path
 
 HALVING = SuccessiveHalving(max_resource=9, reduction_factor=3)
 FAILED = ("ValueError", "this cannot be learned")
@@ -359,3 +361,26 @@ class TestMadeByOthers:
             stages.close(0)
         stages.template = replace(stages.template, may_all_fail=True)
         assert stages.close(0)["failed"] == [0, 1, 2]
+
+
+class TestSeveralMetrics:
+    def test_the_tasks_of_a_study_of_two_are_those_of_one(self):
+        goals = {"metric": ["loss", "size"], "mode": ["min", "max"], "constraints": ["ms <= 9"]}
+        stages = Stages(**goals)
+        opened = stages.begin()
+        for number in range(3):
+            metrics = {"loss": float(number), "size": float(number), "ms": 8.0 + number}
+            report = Report(1, metrics)
+            write_outcome(opened.store, Outcome(number, 0, "completed", (report,)))
+        items = stages.execute(stages.search(0))
+        assert len(items) == 3
+        answers = stages.execute(stages.trial((0, 0), (1, 0)))
+        assert [answer["others"] for answer in answers] == [
+            {"size": 0.0, "ms": 8.0},
+            {"size": 1.0, "ms": 9.0},
+        ]
+        assert stages.context["label"].endswith("best loss 0")
+        closed = stages.close(0)
+        assert closed["best"]["trial"] == 0
+        best = best_of(stages.opened())
+        assert [one["trial"] for one in best["front"]] == [0, 1]

@@ -11,13 +11,27 @@ import pytest
 from tuneflow.airflow.stages import MOST, SPARE, bound, stages_of
 from tuneflow.budget import Budget, Plateau
 from tuneflow.errors import SpecError
-from tuneflow.schedulers import ASHA, FIFO, PBT, Hyperband, MedianStopping, SuccessiveHalving
+from tuneflow.schedulers import (
+    ASHA,
+    FIFO,
+    PASHA,
+    PBT,
+    CostASHA,
+    Hyperband,
+    MedianStopping,
+    PBTReplay,
+    ResourceChanging,
+    SuccessiveHalving,
+)
 from tuneflow.searchers.grid import Grid
 from tuneflow.searchers.random import Random
 from tuneflow.space import Categorical, Float, Space
+from tuneflow.stoppers import MaxResource, TrialPlateau
 from tuneflow.study import Study
 
 SPACE = Space({"rate": Float(1e-4, 1e-1, log=True), "kind": Categorical(("a", "b", "c"))})
+
+STEPS = ((2, "a"), (5, "b"), (9, "c"))
 
 
 def study(scheduler, trials=None, round_size="all", **settings):
@@ -46,6 +60,27 @@ def study(scheduler, trials=None, round_size="all", **settings):
 )
 def test_with_whole_rounds_the_bound_is_the_number_of_rungs(scheduler, trials, rounds):
     assert bound(study(scheduler, trials)) == rounds
+
+
+def test_cheap_trials_are_all_promoted_and_rungs_are_all_unlocked():
+    assert bound(study(CostASHA(27, cost="m"), 3)) == 4
+    assert bound(study(PASHA(27), 30)) == bound(study(ASHA(27, reduction_factor=3), 30)) == 4
+
+
+def test_a_schedule_has_a_stage_for_each_step_and_shares_change_nothing():
+    params = {"rate": 0.01, "kind": "a"}
+    steps = tuple({"until": until, "params": {**params, "kind": kind}} for until, kind in STEPS)
+    assert bound(study(PBTReplay(steps))) == 3
+    for base in (ASHA(max_resource=16), PASHA(27), CostASHA(27, cost="m")):
+        shared = ResourceChanging(base, total={"gpu": 8})
+        assert bound(study(shared, 16)) == bound(study(base, 16))
+    assert bound(study(ResourceChanging(FIFO(9), total={"gpu": 8}, interval=3), 4)) == 3
+
+
+def test_a_stopper_may_cut_segments_short_and_is_taken_to_end_nobody():
+    stop = (TrialPlateau(std=1e9, interval=2), MaxResource(1))
+    assert bound(study(FIFO(max_resource=8), 3, stop=stop)) == 5
+    assert bound(study(ASHA(max_resource=16), 16, stop=stop)) == 3
 
 
 @pytest.mark.parametrize(("size", "rounds"), [(1, 10), (3, 4), (9, 2), (10, 1), (99, 1)])

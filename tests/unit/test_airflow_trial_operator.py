@@ -47,6 +47,27 @@ def said(capfd):
     return "".join(capfd.readouterr())
 
 
+class TestResources:
+    def test_an_order_names_what_its_segment_occupies(self):
+        rule = {"base": {"type": "successive_halving", "max_resource": 3}, "total": {"gpu": 8}}
+        stages = Stages(
+            scheduler={"type": "resource_changing", **rule}, trials=6, resources={"gpu": 1}
+        )
+        opened = stages.begin()
+        for number in range(6):
+            leave(opened, number, value=float(number), level=1)
+        stages.close(0)
+        leave(opened, 0, 1, value=0.0, level=3)
+        leave(opened, 3, 1, value=0.0, level=3)
+        items = stages.execute(stages.search(1))
+        assert [item["resources"] for item in items] == [[{"gpu": 4}], [{"gpu": 4}]]
+        opened.store.delete([outcome_path(3, 1)])
+        operator = stages.trial((3, 1), stage=1)
+        operator.item["resources"] = items[1]["resources"]
+        [order] = deferral(stages, operator).trigger.orders
+        assert (order.trial, order.resources) == (3, {"gpu": 4})
+
+
 class TestOutcomes:
     def test_an_outcome_that_is_there_is_all_that_it_takes(self, stages, opened):
         leave(opened, 1, value=0.25)

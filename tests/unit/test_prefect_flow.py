@@ -57,6 +57,13 @@ class TestFlow:
         assert made.name == "train"
         assert made.description == "Learn x."
 
+    def test_may_have_several_metrics_and_constraints(self):
+        goals = {"metric": ["loss", "size"], "mode": ["min", "max"], "constraints": ["ms <= 9"]}
+        made = flow("train.py:train", name="two", **goals)
+        assert made.description == "Tunes two: minimises loss and maximises size."
+        with pytest.raises(SpecError, match=r"constraints\[0\]: 'ms < 9' is not a bound"):
+            flow(constraints=["ms < 9"])
+
     def test_without_an_objective_it_decorates_one(self):
         @tune_flow(**STUDY, name="decorated")
         def learn(config):

@@ -19,7 +19,7 @@ from tuneflow.outcomes import write_outcome
 from tuneflow.schedulers.fifo import FIFO
 from tuneflow.space import Float, Space
 from tuneflow.trial import Outcome, Params, Report, TrialState, outcome_path
-from tuneflow.views import html
+from tuneflow.views import html, report_tables
 from tuneflow.views.curves import MOST_CURVES, learning_curves, optimisation_history
 from tuneflow.views.html import read_outcomes, render, write_report
 from tuneflow.views.parameters import MOST_LINES, importance, parallel_coordinates
@@ -146,7 +146,7 @@ class TestPage:
     def test_a_large_study_shows_a_part_and_says_which(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(html, "MOST_ROWS", 20)
+        monkeypatch.setattr(report_tables, "MOST_ROWS", 20)
         played = play(objective=fails_with_one_layer)
         page = Parsed(render(played.study, played.history, "./x", played.outcomes))
         assert page.tags.count("tr") == 21

@@ -217,6 +217,6 @@ class TestTheDocumentation:
     def test_every_key_and_type_is_named(self):
         text = self.DOCS.read_text(encoding="utf-8")
         names = [*STUDY_KEYS, *PLACE_KEYS]
-        names += [name for kind in ("searcher", "scheduler") for name in known(kind)]
+        names += [name for kind in ("searcher", "scheduler", "stopper") for name in known(kind)]
         names += [field.name for field in dataclasses.fields(Budget)]
         assert [name for name in names if f"`{name}`" not in text and f"{name}:" not in text] == []
