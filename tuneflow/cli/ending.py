@@ -24,7 +24,7 @@ EXIT_CODES: Mapping[int, str] = {
     1: "unexpected error",
     2: "bad input",
     3: "trials failed",
-    4: "storage or cluster",
+    4: "storage, cluster or search library",
     5: "another driver took over",
     6: "damaged object in the storage",
     DRIFTED: "a metric has drifted",
