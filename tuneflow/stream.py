@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
+from tuneflow.ahead import deciding
 from tuneflow.events import Elapsed, Fact, Halted, Launched, Opened, Stopped
 from tuneflow.executors.base import Ended, Executor, Message
 from tuneflow.history import History
 from tuneflow.interrupt import Interrupts
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import settle
-from tuneflow.study import decide, halting, record_outcome, record_report
+from tuneflow.study import halting, record_outcome, record_report
 
 Observer: TypeAlias = Callable[[History, Sequence[Fact]], None]
 """Called after each commit with the history and the new facts; for views and trackers."""
@@ -61,14 +62,26 @@ class _Driver:
         self._executor = executor
         self._observe = observe
         self._interrupts = interrupts
+        self._deciding = deciding(self._study, self._history, executor)
         self._began = executor.now() - opened.history.elapsed
         self._worked = opened.history.trial_time
 
     def run(self, retry_failed: bool) -> None:
         """Take the study over and turn until it is over."""
-        history = self._history
-        if history.state == "finished" and not retry_failed:
+        if self._history.state == "finished" and not retry_failed:
             return
+        with self._deciding:
+            self._take_over(retry_failed)
+            try:
+                while not self._is_over():
+                    self._turn(self._wait())
+            except KeyboardInterrupt:
+                self._halt()
+                raise
+
+    def _take_over(self, retry_failed: bool) -> None:
+        """Say that this driver is the study's now, and run again what was running."""
+        history = self._history
         open_segments = list(history.open_segments())
         again = retry_failed or (history.halted is not None and self._must_retry())
         history.append(Opened(history.epoch + 1, again))
@@ -77,12 +90,6 @@ class _Driver:
             self._executor.submit(segment)
             if history.trials[segment.trial].stopping is not None:
                 self._executor.cancel(*segment.key)
-        try:
-            while not self._is_over():
-                self._turn(self._wait())
-        except KeyboardInterrupt:
-            self._halt()
-            raise
 
     def _must_retry(self) -> bool:
         """Whether it was the failed trials that halted the study, and not an interruption."""
@@ -97,7 +104,7 @@ class _Driver:
         for message in messages:
             self._record(message)
         self._note_time(is_news=len(self._history.facts) > first)
-        decisions = decide(self._study, self._history, self._executor.slots)
+        decisions = self._deciding.decide(self._executor.slots)
         facts = self._history.facts[first:]
         if not facts:
             return
@@ -142,14 +149,18 @@ class _Driver:
         return messages
 
     def _patience(self) -> float | None:
-        """Return how many seconds to wait at most: until a budget of time is over."""
+        """Return how many seconds to wait at most, though nothing is said."""
+        least = min(self._time_left(), self._deciding.patience())
+        return None if least == math.inf else max(least, 0.0)
+
+    def _time_left(self) -> float:
+        """Return in how many seconds a budget of time is over."""
         budget, running = self._study.budget, len(self._history.running)
         if not budget.is_timed or self._history.finished is not None:
-            return None
+            return math.inf
         driving = (budget.wall_clock or math.inf) - (self._executor.now() - self._began)
         trials = ((budget.trial_time or math.inf) - self._worked) / max(running, 1)
-        least = min(driving, trials)
-        return None if least == math.inf else max(least, 0.0)
+        return min(driving, trials)
 
     def _halt(self) -> None:
         """Leave a study that says it was interrupted; its open segments stay open."""
