@@ -8,11 +8,21 @@ import time
 import tuneflow
 from tests import trainer
 from tuneflow.schedulers import ASHA, FIFO, SuccessiveHalving
+from tuneflow.searchers import Optuna
 from tuneflow.space import Categorical, Constant, Float, Int, loguniform
 
 RATE = {"rate": Float(0.1, 0.9)}
 LOSS = {"metric": "loss", "mode": "min", "searcher": "random"}
 HALVING = SuccessiveHalving(max_resource=9, reduction_factor=3)
+TRADES = {
+    "metric": ["error", "size"],
+    "mode": ["min", "min"],
+    "constraints": ["heat <= 0.4"],
+    "space": RATE,
+    "searcher": Optuna(sampler="nsgaii", options={"population_size": 4}),
+    "trials": 8,
+    "seed": 3,
+}
 
 STUDIES = {
     "rungs": {**LOSS, "space": RATE, "scheduler": HALVING, "seed": 3},
@@ -36,6 +46,8 @@ STUDIES = {
         "scheduler": ASHA(max_resource=9, reduction_factor=3),
         "trials": 9,
     },
+    "trades": {**TRADES, "round_size": 4},
+    "trades_streaming": TRADES,
 }
 """Arguments of `tuneflow.tune`, and of `tune_task_group`, by the DAG's name."""
 
@@ -99,7 +111,13 @@ def is_trivial(config):
     return config["rate"]
 
 
+def trades(config):
+    """Return two metrics of which none gets better without the other getting worse."""
+    rate = config["rate"]
+    return {"error": (1 - rate) ** 2, "size": rate**2, "heat": rate}
+
+
 def run_inline(name, train, storage):
     """Run a study in rounds, in this process; return its URL."""
     options = {"round_size": "all", "executor": "inline", "progress": False}
-    return tuneflow.tune(train, name=name, storage=storage, **STUDIES[name], **options).url
+    return tuneflow.tune(train, name=name, storage=storage, **{**options, **STUDIES[name]}).url

@@ -119,7 +119,7 @@ def tune(
     )
     place = LastPlace(str(Path.cwd()), _described(executor), described(trackers))
     made = make_executor(executor), make_trackers(trackers, Path.cwd())
-    study.searcher.prepare()
+    study.prepare()
     return run(
         OpenStudy.create(study, str(storage)),
         objective,
@@ -236,8 +236,7 @@ def create_study(
             stop=stop,
         )
     )
-    study.searcher.prepare()
-    study.scheduler.prepare()
+    study.prepare()
     return AskTellStudy(OpenStudy.create(study, str(storage)))
 
 

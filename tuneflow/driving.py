@@ -87,7 +87,7 @@ def drive(
         retry_failed: try failed trials again, also in a study that has finished.
         interrupts: what another thread may interrupt it by, beside Ctrl-C.
 
-    Raises SpecError or MissingDependencyError when the searcher or a tracker cannot work, before
+    Raises SpecError or MissingDependencyError when what decides or a tracker cannot work, before
     anything runs.
     """
     if opened.history.state == "finished" and not retry_failed:
@@ -100,8 +100,7 @@ def drive(
     if view is not None:
         turn, view = _watched(opened, turn, view)
     watchers = [*observers, view] if view is not None else observers
-    study.searcher.prepare()
-    study.scheduler.prepare()
+    study.prepare()
     with interrupts.installed(), attached(trackers, study, opened.url, history) as followers:
         place.remember(opened.store)
         with executor:
@@ -147,8 +146,9 @@ def _first_failure(result: Result) -> str:
     if failed:
         return f"; trial {failed[0].number}: {failed[0].failure}"
     first = result.trials[0]
-    found = (f"{metric} is {first.latest(metric)}" for metric, _ in result.study.objectives)
-    return f"; trial {first.number}: {', '.join(found)}"
+    values = {metric: first.latest(metric) for metric, _ in result.study.objectives}
+    said = (f"{key} is {'missing' if value is None else value}" for key, value in values.items())
+    return f"; trial {first.number}: {', '.join(said)}"
 
 
 def load_stored_objective(study: Study, folder: Path) -> Objective:

@@ -42,7 +42,8 @@ class Constraint:
         """Read ``metric <= number`` or ``metric >= number``. Raises SpecError for all else."""
         found = _FORM.fullmatch(text) if isinstance(text, str) else None
         bound = _number(found[3]) if found else math.nan
-        if found is None or not math.isfinite(bound):
+        # A name with a sign in it is half of a bound on both sides, such as 1 <= metric <= 2.
+        if found is None or not math.isfinite(bound) or re.search("<=|>=", found[1]):
             problem = f"{text!r} is not a bound on a metric"
             raise SpecError(field, problem, "write metric <= number, or metric >= number")
         return cls(found[1], found[2] == "<=", bound)

@@ -143,22 +143,18 @@ class History:
         return -value if self.mode == "max" else value
 
     def trial_loss(self, trial: Trial) -> float:
-        """Return the loss of a trial's newest usable report; infinity when it has none.
-
-        Reports from before a clone do not count: other parameters made them.
-        """
-        for position in range(len(trial.reports) - 1, trial.outdated - 1, -1):
-            loss = self.loss(trial.reports[position].metrics)
-            if loss < math.inf:
-                return loss
-        return math.inf
+        """Return the primary loss of a trial's newest usable report; infinity when it has none."""
+        return self.trial_losses(trial)[0]
 
     def losses(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Return a loss for each objective; all infinity when one of them cannot be used."""
         return losses(self.objectives, metrics)
 
     def usable_report(self, trial: Trial) -> Report | None:
-        """Return a trial's newest report with all objectives, made by its own parameters."""
+        """Return a trial's newest report with all objectives.
+
+        Reports from before a clone do not count: other parameters made them.
+        """
         for position in range(len(trial.reports) - 1, trial.outdated - 1, -1):
             report = trial.reports[position]
             if self.losses(report.metrics)[0] < math.inf:
@@ -185,11 +181,12 @@ class History:
     def best(self) -> Trial | None:
         """Return the trial whose newest usable value is best, the earlier one among equals.
 
-        Of several metrics it is the primary one that is compared. A value counts for the
-        parameters that made it: a trial that was cloned into and has reported nothing since has
-        none. Trials that failed or break a bound do not count. None when no trial is left.
+        Of several metrics the primary one is compared, and the next one where that is equal, so
+        that the best is in the Pareto front. A value counts for the parameters that made it: a
+        trial that was cloned into and has reported nothing since has none. Trials that failed or
+        break a bound do not count. None when no trial is left.
         """
-        return min(self._feasible(), key=self.trial_loss, default=None)
+        return min(self._feasible(), key=self.trial_losses, default=None)
 
     def pareto_front(self) -> list[Trial]:
         """Return the trials that no other betters in one metric without losing in another.

@@ -16,7 +16,7 @@ def nearest(history: History) -> Trial | None:
 
 
 def why_no_best(history: History, quote: str = "'") -> str:
-    """Return what no trial has or does, to follow the words "no trial".
+    """Return what no trial has or does, to follow the words "no trial" within a sentence.
 
     Args:
         history: of a study without a best trial.
@@ -39,7 +39,7 @@ def _without_bounded_metric(history: History, quote: str) -> str:
     for constraint in history.constraints:
         name = constraint.metric
         if name not in known:
-            return f"reports {quote}{name}{quote}, which has a bound; {did_you_mean(name, known)}"
+            return f"reports {quote}{name}{quote}, which has a bound ({did_you_mean(name, known)})"
     return f"reports all metrics that have bounds: {', '.join(map(str, history.constraints))}"
 
 

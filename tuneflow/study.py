@@ -92,6 +92,7 @@ class Study:
                 raise SpecError(name, f"{value!r} is not a whole number of 1 or more")
         self.searcher.check(self.space)
         self.searcher.check_goals(len(self.objectives), len(self.constraints))
+        self.searcher.check_scheduler(self.scheduler)
         self.scheduler.check(self.space)
         self._check_end()
 
@@ -125,6 +126,18 @@ class Study:
     def in_rounds(self) -> bool:
         """Whether this study runs in rounds, with a barrier after each."""
         return self.round_size is not None
+
+    def prepare(self) -> None:
+        """Import what deciding needs, before the study is created and any trial runs.
+
+        Raises:
+            MissingDependencyError: a package is not installed.
+            SpecError: the function of a stopper cannot be imported.
+        """
+        self.searcher.prepare()
+        self.scheduler.prepare()
+        for stopper in self.stop:
+            stopper.watch(self.history())
 
     def history(self) -> History:
         """Return the empty history of this study."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG, Asset
 
-from tests.airflow_studies import STUDIES, is_trivial, learns, pauses
+from tests.airflow_studies import STUDIES, is_trivial, learns, pauses, trades
 from tuneflow.airflow import tune_task_group
 
 FOLDER = Path(os.environ["TUNEFLOW_TESTS"])
@@ -30,3 +30,4 @@ pipeline("kills", learns(FOLDER / "kills"))
 pipeline("again", learns(FOLDER / "again"), isolation="process")
 pipeline("idle", pauses(FOLDER / "idle"))
 pipeline("hundred", is_trivial, trials_per_task=20)
+pipeline("trades", trades, stages=2, trials_per_task=4)

@@ -1,4 +1,4 @@
-"""A whole study as one task."""
+"""Whole studies, each as one task."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from pathlib import Path
 
 from airflow.sdk import DAG, Asset
 
-from tests.airflow_studies import STUDIES, learns
+from tests.airflow_studies import STUDIES, learns, trades
 from tuneflow.airflow import TuneOperator
 
 FOLDER = Path(os.environ["TUNEFLOW_TESTS"])
 
-with DAG("whole", schedule=None):
-    TuneOperator(
-        task_id="tune",
-        train=learns(FOLDER / "whole"),
-        storage=str(FOLDER / "studies"),
-        outlets=[Asset("best-whole")],
-        **STUDIES["whole"],
-    )
+
+def whole(name, train):
+    """Make a DAG of a study."""
+    with DAG(name, schedule=None):
+        TuneOperator(
+            task_id="tune",
+            train=train,
+            storage=str(FOLDER / "studies"),
+            outlets=[Asset(f"best-{name}")],
+            **STUDIES[name],
+        )
+
+
+whole("whole", learns(FOLDER / "whole"))
+whole("trades_streaming", trades)

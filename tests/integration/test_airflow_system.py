@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import tuneflow
-from tests.airflow_studies import PAUSE, learns, run_inline
+from tests.airflow_studies import PAUSE, learns, run_inline, trades
 from tests.airflow_world import connect
 from tests.clusters import until
 from tests.end_to_end import (
@@ -102,6 +102,37 @@ class TestPipeline:
             sizes = database.execute(text(query), {"run_id": run_id}).scalars().all()
         assert len(sizes) == 5 + 2 + 1
         assert max(sizes) < 48_000
+
+
+class TestSeveralMetrics:
+    """Studies of two metrics and a bound."""
+
+    def test_in_rounds_the_front_is_returned_and_the_journal_is_that_of_an_inline_run(
+        self, airflow_system, tmp_path
+    ):
+        run_id = airflow_system.complete("trades")
+        url = airflow_system.url("trades")
+        expected = run_inline("trades", trades, tmp_path).removeprefix("file://")
+        assert entries(url) == entries(expected)
+        best = airflow_system.airflow.xcom("trades", run_id, "tune.best")
+        assert_has_the_front(best, tuneflow.load(url))
+        table = airflow_system.airflow.task_log("trades", run_id, "tune.stage_0.schedule")
+        assert re.search(r"trial +error +size +at +bounds", table)
+
+    def test_streaming_the_front_is_returned_as_well(self, airflow_system):
+        run_id = airflow_system.complete("trades_streaming")
+        best = airflow_system.airflow.xcom("trades_streaming", run_id, "tune")
+        assert_has_the_front(best, tuneflow.load(airflow_system.url("trades_streaming")))
+
+
+def assert_has_the_front(best, result):
+    """Compare what a task has returned with a study of which some trials break the bound."""
+    feasible = [trial for trial in result.trials if trial.params["rate"] <= 0.4]
+    assert 0 < len(feasible) < len(result.trials) == 8
+    assert [one["trial"] for one in best["front"]] == [t.number for t in result.pareto_front]
+    assert {one["trial"] for one in best["front"]} <= {trial.number for trial in feasible}
+    assert best["trial"] == result.best_trial.number
+    assert best["values"] == result.values(result.best_trial)
 
 
 class TestWorkerSlots:

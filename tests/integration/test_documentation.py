@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import tuneflow
 from tuneflow import yaml_text
 from tuneflow.api import make_executor
 from tuneflow.study_file import load_study_file
@@ -74,6 +76,13 @@ def test_a_part_of_a_study_file_in_the_documentation_is_valid(text, tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(study))
     make_executor(load_study_file(path).executor)
+
+
+def test_the_page_on_python_has_every_name_that_users_have():
+    known = re.findall(r"[`.](\w+)", (ROOT / "docs" / "python.md").read_text())
+    names = [name for name in tuneflow.__all__ if not inspect.ismodule(getattr(tuneflow, name))]
+    names += [name for name in vars(tuneflow.Result) if not name.startswith("_")]
+    assert [name for name in names if name not in known] == []
 
 
 def sentences(page):

@@ -12,6 +12,7 @@ import pytest
 
 import tuneflow
 from tests import trainer
+from tests.airflow_studies import TRADES, trades
 from tests.airflow_system import ROOT
 from tests.clusters import await_workers, cluster, family, process, until, worker
 from tests.end_to_end import (
@@ -112,6 +113,18 @@ class TestThreads:
             "config": found.best_trial.params,
             "checkpoint": f"{study.as_uri()}/{found.best_trial.checkpoint}",
         }
+
+    def test_of_two_metrics_and_a_bound_the_front_is_returned(self, tmp_path, study):
+        changes = {**TRADES, "round_size": 4}
+        expected = inline(trades, tmp_path / "expected", **changes)
+        best = flow(trades, tmp_path, **changes)()
+        assert entries(study) == entries(expected)
+        found = tuneflow.load(study)
+        feasible = {trial.number for trial in found.trials if trial.params["rate"] <= 0.4}
+        front = {one["trial"]: one["values"] for one in best["front"]}
+        assert front == {trial.number: found.values(trial) for trial in found.pareto_front}
+        assert {best["trial"]} <= {*front} <= feasible < {trial.number for trial in found.trials}
+        assert "broken" in logs(last_run().id, "bounds")
 
     def test_names_say_trial_and_rung_and_how_it_came_in(self, tmp_path, study):
         flow(learns(tmp_path / "flow"), tmp_path, **STUDIES["halving"])()

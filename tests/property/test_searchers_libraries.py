@@ -1,4 +1,4 @@
-"""Every searcher that asks a library keeps the laws of `SearcherSuite`, and searches."""
+"""Every searcher that asks a library keeps the laws of `SearcherSuite`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ class TestBayesOpt(SearcherSuite):
 class TestNevergrad(SearcherSuite):
     conditional = False
     repeats = True  # its first step is the middle of the space, again and again
+    examples = 4
 
     def make(self, **given):
         pytest.importorskip("nevergrad")
@@ -69,6 +70,7 @@ class TestNevergrad(SearcherSuite):
 
 class TestNevergradDifferentialEvolution(SearcherSuite):
     conditional = False
+    examples = 4
 
     def make(self, **given):
         pytest.importorskip("nevergrad")

@@ -25,10 +25,11 @@ from tuneflow.executors import InlineExecutor
 from tuneflow.last_place import LastPlace
 from tuneflow.objective.reference import load_objective
 from tuneflow.opened import OpenStudy
-from tuneflow.schedulers import ASHA
+from tuneflow.schedulers import ASHA, PB2
 from tuneflow.searchers import Random
 from tuneflow.space import Space, uniform
 from tuneflow.spec import study_from_json
+from tuneflow.stoppers import Function
 
 SPACE = {"x": uniform(0, 1)}
 calls: list[float] = []
@@ -92,6 +93,14 @@ class TestTune:
         tune(storage=storage, name="same")
         with pytest.raises(StudyExistsError, match="it differs in seed"):
             tune(storage=storage, name="same", seed=1)
+
+    def test_a_study_that_cannot_be_decided_is_not_created(self, storage, monkeypatch):
+        with pytest.raises(SpecError, match=r"stop\.function: nowhere:judge cannot be imported"):
+            tune(storage=storage, name="same", stop=Function("nowhere:judge"))
+        monkeypatch.setitem(sys.modules, "numpy", None)
+        with pytest.raises(MissingDependencyError, match="numpy"):
+            tune(curve, storage=storage, name="same", scheduler=PB2(max_resource=3))
+        assert len(tune(storage=storage, name="same").trials) == 5
 
     def test_the_seed_decides(self, storage):
         first, same = (tune(storage=storage, name=name, seed=3) for name in ("a", "b"))

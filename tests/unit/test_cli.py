@@ -280,6 +280,22 @@ class TestValidate:
         _, out, _ = call("validate", file, "--json", "--set", "scheduler=fifo", "--set", "trials=3")
         assert json.loads(out) == {"ok": True, "name": "example", "trials": 3, "brackets": []}
 
+    def test_what_deciding_needs_is_missed(self, call, file, monkeypatch):
+        # A scheduler may need a package.
+        monkeypatch.setitem(sys.modules, "numpy", None)
+        changed = ["--set", "scheduler={type: pb2, max_resource: 3}", "--set", "trials=4"]
+        code, _, err = call("validate", file, "--set", "searcher=random", *changed)
+        assert code == 2
+        assert "numpy" in err
+
+    def test_a_run_that_cannot_be_decided_creates_no_study(self, call, file, tmp_path):
+        storage = ["--storage", tmp_path / "studies", "--no-progress"]
+        judge = "stop={type: function, function: 'nowhere:judge'}"
+        code, _, err = call("run", file, *storage, "--set", judge)
+        assert code == 2
+        assert "stop.function: nowhere:judge cannot be imported" in err
+        assert call("run", file, *storage)[0] == 0
+
     def test_a_probe_finds_a_storage_that_cannot_be_used(self, call, file, tmp_path):
         (tmp_path / "taken").touch()
         arguments = ["validate", file, "--storage", tmp_path / "taken" / "below"]

@@ -75,7 +75,11 @@ class TestConstraints:
         assert Constraint.parse(text) == Constraint(metric, is_upper, bound)
 
     @pytest.mark.parametrize(
-        "text", ["c < 1", "c = 1", "<= 1", "c <=", "c <= nan", "c <= inf", "c <= d", "1 2", 3, None]
+        "text",
+        [
+            *["c < 1", "c = 1", "<= 1", "c <=", "c <= nan", "c <= inf", "c <= d", "1 2", 3, None],
+            *["0 <= c <= 1", "0 >= c >= 1", "0 <= c"],
+        ],
     )
     def test_anything_else_is_refused_by_its_place(self, text):
         with pytest.raises(SpecError, match=r"constraints\[1\].*write metric <= number"):
@@ -335,7 +339,7 @@ class TestTheBest:
             ([at(0.9, NAN)], "has a finite 'accuracy' and 'size'"),
             (
                 [{"accuracy": 0.9, "size": 1, "mss": 3}],
-                "'ms', which has a bound; did you mean 'mss'?",
+                "'ms', which has a bound (did you mean 'mss'?)",
             ),
             (
                 [at(0.9, 1, ms=30), at(0.8, 2, ms=12.5)],
@@ -358,6 +362,20 @@ class TestTheBest:
         assert nearest(history).number == 1
         add(history, at(1, 2, ms=10), status="failed")
         assert nearest(history).number == 1
+
+    def test_the_best_is_in_the_front_also_where_trials_are_equal_in_the_first_metric(self):
+        history = two()
+        for metrics in (at(0.9, 5), at(0.9, 4), at(0.9, 4), at(0.8, 1)):
+            add(history, metrics)
+        assert [trial.number for trial in history.pareto_front()] == [1, 2, 3]
+        assert history.best().number == 1
+
+    def test_a_report_that_lacks_a_metric_counts_for_nothing(self):
+        history = two()
+        add(history, at(0.8, 1))
+        add(history, at(0.5, 2), {"accuracy": 0.99})
+        assert history.trial_loss(history.trials[1]) == -0.5
+        assert history.best().number == 0
 
     def test_infeasible_trials_are_no_reason_to_halt(self):
         study = study_from_json({**PLAIN, "trials": 60, "constraints": ["ms <= 1"]})

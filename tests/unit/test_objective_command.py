@@ -144,6 +144,7 @@ def test_arguments_and_environment_are_templates(opened):
 
 def test_the_environment_says_all_of_the_trial(opened, tmp_path, monkeypatch):
     monkeypatch.setenv("TUNEFLOW_RESTORE_DIR", "of another trial")
+    monkeypatch.delenv("TUNEFLOW_CACHE", raising=False)
     program = script(
         tmp_path,
         "import json, os\n"

@@ -179,7 +179,7 @@ class TestBest:
     def test_a_study_without_a_usable_value_says_so(self):
         study = make_study()
         page = best_page(study, study.history(), "file:///studies/digits")
-        assert "No trial has a finite accuracy yet." in page
+        assert "No trial yet has a finite accuracy." in page
         assert "best_config" not in page
         assert best_caption(study, study.history()) == "no accuracy yet"
 

@@ -141,7 +141,7 @@ class TestPage:
         history.append(Launched(0, 0, 1, params={"lr": 0.1}))
         page = Parsed(render(study, history, "./x"))
         assert page.data == {}
-        assert "No trial has a finite accuracy yet." in page.text
+        assert "No trial yet has a finite accuracy." in page.text
 
     def test_a_large_study_shows_a_part_and_says_which(
         self, monkeypatch: pytest.MonkeyPatch

@@ -53,6 +53,11 @@ class TestKernel:
         assert standardised(np.array([1.0, 2.0, 3.0])).std() == pytest.approx(1)
         assert list(standardised(np.array([5.0, 5.0]))) == [0, 0]
 
+    @pytest.mark.filterwarnings("error")
+    def test_very_large_observations_are_standardised_too(self):
+        values = np.array([0.3, 1.7, -2.5, 0.9])
+        assert list(standardised(values * 2.0**1020)) == list(standardised(values))
+
 
 class TestBandit:
     def sampled(self, seed=0, count=60, noise=0.05):
@@ -255,7 +260,7 @@ class TestExploring:
 
     def test_without_numpy_it_says_so_before_any_trial(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "numpy", None)
-        with pytest.raises(MissingDependencyError, match="pip install numpy, or use the scheduler"):
+        with pytest.raises(MissingDependencyError, match=r"tuneflow\[pb2\]', or use the scheduler"):
             PB2(max_resource=8).prepare()
 
     def test_loading_it_does_not_import_numpy(self):

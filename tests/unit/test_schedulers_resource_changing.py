@@ -223,6 +223,7 @@ class TestSpec:
             ({"most": {"gpu": 9}}, "scheduler.most.gpu: 9 is more than the total"),
             ({"most": {"cpu": 1}}, "scheduler.most.cpu: 1 is more than the total"),
             ({"policy": "odd"}, "scheduler.policy"),
+            ({"base": {"type": "dehb", "max_resource": 9}}, "scheduler.base: dehb goes on with no"),
             ({"base": {"type": "asha"}}, "scheduler.base.max_resource: is needed and missing"),
             ({"base": {"type": "asha", "max_resource": 0}}, "scheduler.base.max_resource: 0 is"),
             ({"interval": 2}, "scheduler.interval: asha pauses trials itself"),

@@ -169,6 +169,14 @@ class TestReference:
             assert statistics.pstdev(found) == pytest.approx(deviation, rel=0.25)
 
 
+class TestManyAxes:
+    def test_a_density_is_a_finite_number_however_many_axes_there_are(self):
+        points = [(0.5,) * 130] * 140
+        density = Density(points, [0] * 130, bandwidths(points, [0] * 130, 1e-3))
+        assert 1e299 < density.at(points[0]) < math.inf
+        assert density.at((0.9,) * 130) == 0
+
+
 class TestCategories:
     def test_the_kernel_counts_the_categories_that_nobody_has_tried(self):
         density = Density([(0.0,), (0.0,)], [3], (0.2,))

@@ -22,7 +22,7 @@ from tuneflow.history import History
 from tuneflow.rng import generator
 from tuneflow.schedulers import ASHA, FIFO, Start
 from tuneflow.schedulers.dehb import brackets
-from tuneflow.searchers import DEHB
+from tuneflow.searchers import DEHB, ConcurrencyLimit
 from tuneflow.searchers.cube import Cube
 from tuneflow.searchers.dehb_populations import Populations
 from tuneflow.searchers.evolution import crossed, inside, mutant
@@ -385,6 +385,17 @@ class TestStudies:
         assert [trial.params for trial in promoted] == [
             trial.params for trial in history.trials[:4]
         ]
+
+    @pytest.mark.parametrize("field", ["min_resource", "reduction_factor"])
+    def test_halves_that_differ_make_no_study(self, field):
+        scheduler = schedulers.DEHB(max_resource=9, **{field: 2})
+        problem = f"searcher.{field}: [13] is not the 2 that the scheduler 'dehb' has"
+        for searcher in (DEHB(), ConcurrencyLimit(searcher=DEHB(), most=2)):
+            with pytest.raises(SpecError, match=problem):
+                Machine(scheduler, space=PLANE, searcher=searcher)
+
+    def test_beside_another_scheduler_nothing_need_be_the_same(self):
+        Machine(ASHA(max_resource=9, min_resource=3), trials=1, space=PLANE, searcher=DEHB())
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -15,8 +16,10 @@ from rich.console import Console
 import tuneflow
 from tests.unit.test_report import Parsed
 from tuneflow.airflow.stages import stages_of
+from tuneflow.cli import main
 from tuneflow.cli.documents import best_document, status_document
 from tuneflow.convert import rows, to_dataframe, to_optuna
+from tuneflow.driving import checked
 from tuneflow.errors import SpecError, TrialsFailedError
 from tuneflow.events import Closed, Finished, Launched, Opened, Reported
 from tuneflow.history import History
@@ -33,7 +36,7 @@ from tuneflow.searchers import Random
 from tuneflow.space import Float, Space
 from tuneflow.study import Study
 from tuneflow.testing.searchers import ENDINGS, ending
-from tuneflow.trial import Outcome, Report
+from tuneflow.trial import Outcome, Report, TrialState
 from tuneflow.views.board import Board
 from tuneflow.views.front import Front, front_table
 from tuneflow.views.html import render
@@ -78,7 +81,7 @@ def history_of(study: Study, results=RESULTS) -> History:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> OpenStudy:
-    study = make_study()
+    study = make_study(objective={"function": "train.py:train"})
     opened = OpenStudy.create(study, str(tmp_path))
     opened.history.extend(history_of(study).facts)
     opened.history.append(Finished("enough"))
@@ -140,6 +143,15 @@ class TestResult:
                 progress=False,
             )
 
+    def test_of_trials_that_were_stopped_early_it_is_said_what_the_first_one_lacks(self):
+        history = history_of(make_study(), [{"accuracy": 0.5}])
+        history.trials[0].state = TrialState.STOPPED
+        result = SimpleNamespace(
+            history=history, study=make_study(), url="./two", trials=history.trials, failed=[]
+        )
+        with pytest.raises(TrialsFailedError, match=r"trial 0: accuracy is 0\.5, size is missing$"):
+            checked(result)
+
     def test_ask_and_tell_takes_several(self, tmp_path):
         study = tuneflow.create_study(
             space={"x": Float(0, 1)},
@@ -189,6 +201,7 @@ class TestTables:
             == "Pareto front: 2 trials, 1 of them here"
         )
         assert front_table(make_study(other_metrics={}), history) is None
+        assert front_table(study, study.history()) is None
         assert shown(best_panel(study, history))[0].startswith(
             "╭─ best: trial 0, accuracy 0.9, size 5"
         )
@@ -219,6 +232,16 @@ class TestTables:
         status = status_document(opened)
         assert (status["metric"], status["mode"]) == (["accuracy", "size"], ["max", "min"])
         assert status["constraints"] == ["ms <= 10"]
+
+    @pytest.mark.parametrize(
+        ("sort", "expected"), [("value", [0, 1, 2, 3]), ("-value", [3, 2, 1, 0])]
+    )
+    def test_by_value_those_that_break_a_bound_come_after_those_that_keep_them(
+        self, opened, capsys, sort, expected
+    ):
+        options = ("--json", "--state", "completed", "--sort", sort)
+        assert main(["trials", opened.url, *options]) == 0
+        assert [row["trial"] for row in json.loads(capsys.readouterr().out)] == expected
 
 
 class TestKeptAtHand:
@@ -324,6 +347,7 @@ class TestReport:
         figure = json.loads(page.data["pareto-data"])
         drawn = {trace["name"]: trace["x"] for trace in figure["data"] if "name" in trace}
         assert drawn == {"break a bound": [0.99], "others": [0.7], "Pareto front": [0.9, 0.8]}
+        assert "No trial that keeps the bounds betters one of the front" in page.text
 
     def test_a_study_without_trials_has_a_report(self):
         page = Parsed(render(make_study(), make_study().history(), "./two"))
@@ -355,17 +379,22 @@ class TestPipelines:
         assert said.endswith("best accuracy 0.9, size 5 (trial 0), front of 2")
         closed = tuple(fact for fact in history.facts if isinstance(fact, Closed))
         table = StageResult(study, history, closed, ()).table().splitlines()
-        assert table[0].split()[:3] == ["trial", "accuracy", "size"]
+        assert table[0].split()[:5] == ["trial", "accuracy", "size", "at", "bounds"]
+        assert [row.split()[4] for row in table[1:5]] == ["broken", "kept", "kept", "kept"]
 
     def test_the_pages_of_prefect_have_the_front(self):
         study = make_study()
         history = history_of(study)
         page = best_page(study, history, "./two")
-        assert "**accuracy 0.9, size 5**, the highest accuracy of 5: trial 0 at 1" in page
+        assert (
+            "**accuracy 0.9, size 5**, the highest accuracy of 5 within bounds: trial 0 at 1"
+            in page
+        )
         assert "## Pareto front: 2 trials" in page
         assert best_caption(study, history) == "accuracy 0.9, size 5 (trial 0); front of 2 trials"
-        first = json.loads(trials_json(study, history))[0]
-        assert (first["accuracy"], first["size"]) == (0.99, 1.0)
+        first, *_, broken, _ = json.loads(trials_json(study, history))
+        assert (first["accuracy"], first["size"], first["bounds"]) == (0.9, 5.0, "kept")
+        assert (broken["accuracy"], broken["bounds"]) == (0.99, "broken")
 
     def test_a_worker_answers_with_all_metrics(self):
         reports = (Report(1, {"accuracy": 0.5, "size": 2.0}), Report(2, {"accuracy": 0.6}))
@@ -401,5 +430,6 @@ class TestRetuning:
             make_plan(spec, {})
 
     def test_so_is_a_study_to_begin_with(self):
-        with pytest.raises(SpecError, match=r"a retune compares one metric, and \./two has 2"):
+        problem = r"a retune compares one metric, and \./two has 2; begin anew under another name"
+        with pytest.raises(SpecError, match=problem):
             require_one_goal(make_study(), "./two")

@@ -11,7 +11,7 @@ import yaml
 
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
-from tuneflow.plugins import known, make
+from tuneflow.plugins import known, load, make
 from tuneflow.spec import STUDY_KEYS, study_from_json
 from tuneflow.study_file import PLACE_KEYS, assign, choose_executor, load_study_file
 from tuneflow.yaml_text import parse
@@ -220,3 +220,19 @@ class TestTheDocumentation:
         names += [name for kind in ("searcher", "scheduler", "stopper") for name in known(kind)]
         names += [field.name for field in dataclasses.fields(Budget)]
         assert [name for name in names if f"`{name}`" not in text and f"{name}:" not in text] == []
+
+    @pytest.mark.parametrize("kind", ["searcher", "scheduler", "stopper"])
+    def test_the_table_has_each_type_with_its_own_fields(self, kind):
+        text = self.DOCS.read_text(encoding="utf-8")
+        (table,) = re.findall(rf"^\| {kind} \| fields \|\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+        rows = [line.split("|")[1:3] for line in table.splitlines()]
+        said = {
+            name: {*re.findall(r"`(\w+)`", fields)}
+            for names, fields in rows
+            for name in re.findall(r"`(\w+)`", names)
+        }
+        assert said.keys() == {*known(kind)}
+        common = {"points_to_evaluate", "known_results", "environment"}
+        for name, listed in said.items():
+            fields = {field.name for field in dataclasses.fields(load(kind, name))}
+            assert fields - common <= listed, name

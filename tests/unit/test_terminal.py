@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from rich.console import Console, RenderableType
@@ -16,9 +17,12 @@ from tests.example_studies import accuracy, make_study, play, schedulers
 from tuneflow.budget import Budget
 from tuneflow.events import Closed, Halted, Launched, Opened, Reported
 from tuneflow.history import History
+from tuneflow.schedulers.asha import ASHA
 from tuneflow.schedulers.base import Scheduler
+from tuneflow.schedulers.dehb import DEHB
 from tuneflow.schedulers.fifo import FIFO
 from tuneflow.schedulers.pbt import PBT
+from tuneflow.schedulers.resource_changing import ResourceChanging
 from tuneflow.study import Study
 from tuneflow.trial import Failure, Params, Report, TrialState
 from tuneflow.views import text
@@ -82,7 +86,7 @@ class TestTables:
         lines = shown(status_table(study, study.history()))
         assert "state      new" in lines
         assert "trials     none yet" in lines
-        assert "best       no trial has a finite accuracy yet" in lines
+        assert "best       no trial yet has a finite accuracy" in lines
 
     def test_trials_have_a_row_each_that_fits_the_width(self) -> None:
         study = make_study()
@@ -235,6 +239,21 @@ class TestPlainLines:
             "640/640 trials  64/s  0:10  0:00 left  640 completed  best 0.5 (trial 0)",
         ]
 
+    def test_segments_of_a_trial_that_are_learnt_of_at_once_have_one_line(self) -> None:
+        def feed(view: LiveView, clock: Clock) -> None:
+            history = study.history()
+            history.append(Launched(0, 0, 1, params=PARAMS))
+            for segment, level in enumerate((1, 3)):
+                if segment:
+                    history.append(Launched(0, segment, level, start=1))
+                history.append(Reported(0, Report(level, {"accuracy": 0.5})))
+                history.append(Closed(0, "paused"))
+            view(history, history.facts)
+
+        study = make_study(trials=1)
+        (line,) = (line for line in plain_lines(study, feed) if "new best" in line)
+        assert line.startswith("trial 0 paused at 3  accuracy=0.5")
+
     def test_failures_and_new_bests_always_have_a_line(self) -> None:
         lines = self.run_trials([0.1, None, 0.05, 0.2, None, 0.3], seconds=0.001)
         assert [line.split("  ")[0] for line in lines[:5]] == [
@@ -343,8 +362,30 @@ class TestProgress:
         assert all(rung.went_on <= rung.results for rung in rungs)
         assert math.isfinite(rungs[0].best)
 
+    def test_a_trial_of_dehb_counts_in_its_own_rung_alone(self) -> None:
+        # One cycle has 27 + 9 + 3 + 1, 9 + 3 + 1, 6 + 2 and 4 places.
+        study = make_study(scheduler=DEHB(max_resource=27), trials=65)
+        rungs = rungs_of(study, play(study).history).rungs
+        assert [(r.level, r.results) for r in rungs] == [(1, 27), (3, 18), (9, 12), (27, 8)]
+        assert not any(rung.went_on for rung in rungs)
+
+    @pytest.mark.parametrize("round_size", [None, "all"])
+    @pytest.mark.parametrize("interval", [None, 4])
+    def test_a_trial_that_runs_on_begins_at_the_rung_of_its_bracket(
+        self, interval: int | None, round_size: Literal["all"] | None
+    ) -> None:
+        scheduler: Scheduler = ASHA(max_resource=27, variant="stopping", brackets=2)
+        if interval is not None:
+            scheduler = ResourceChanging(scheduler, total={"gpu": 4}, interval=interval)
+        study = make_study(scheduler=scheduler, trials=30, round_size=round_size)
+        trials = play(study).history.trials
+        rungs = rungs_of(study, play(study).history).rungs
+        assert rungs[0].results == sum(trial.bracket == 0 for trial in trials)
+        assert 0 < rungs[0].results < 30
+
     @pytest.mark.parametrize(
-        "scheduler", [*schedulers(), FIFO(max_resource=5), PBT(max_resource=10)]
+        "scheduler",
+        [*schedulers(), FIFO(max_resource=5), PBT(max_resource=10), DEHB(max_resource=9)],
     )
     def test_share_done_grows_from_nothing_to_all(self, scheduler: Scheduler) -> None:
         study = make_study(scheduler=scheduler, trials=40)
@@ -382,6 +423,14 @@ class TestText:
     def test_numbers_keep_five_digits(self) -> None:
         given = (None, 3, 0.1 + 0.2, 1e-9, 123456.789)
         assert [text.number(value) for value in given] == ["-", "3", "0.3", "1e-09", "1.2346e+05"]
+
+    def test_long_fields_of_a_scheduler_are_cut_off(self) -> None:
+        assert text.plugin({"type": "asha", "max_resource": 9}) == "asha (max_resource=9)"
+        steps = [{"until": level, "params": {"lr": 0.1}} for level in range(1, 100)]
+        said = text.plugin({"type": "pbt_replay", "schedule": steps})
+        assert said.startswith('pbt_replay (schedule=[{"until": 1, "params"')
+        assert said.endswith("…)")
+        assert len(said) < 230
 
     def test_objectives_are_named_as_in_the_spec(self) -> None:
         assert text.objective({"import": "train.py:train"}) == "train.py:train"

@@ -135,7 +135,7 @@ class BeginOperator(RetuneOperator):
         plan, params = self._plan(context["params"]), context["params"]
         study = plan.check()
         require_stages(study, self.stages)
-        study.searcher.prepare()
+        study.prepare()
         return begin(
             self._url,
             plan,

@@ -77,8 +77,7 @@ class SearchOperator(StageOperator):
         # One that has begun may be nearly done.
         if not self.store(context).exists(SPEC_PATH):
             require_stages(study, self.stages)
-        study.searcher.prepare()
-        study.scheduler.prepare()
+        study.prepare()
         return OpenStudy.create(study, self.storage)
 
     def _made(self, context: Mapping[str, Any]) -> OpenStudy:

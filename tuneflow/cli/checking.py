@@ -41,9 +41,7 @@ def validate(
     load_stored_objective(file.study, file.folder)
     make_executor(file.executor)
     make_trackers(file.trackers, file.folder)
-    file.study.searcher.prepare()
-    for stopper in file.study.stop:
-        stopper.watch(file.study.history())
+    file.study.prepare()
     check_place(file.study, storage or file.storage or DEFAULT_STORAGE, probe=probe)
     ladders = _ladders(file.study)
     if as_json:

@@ -97,9 +97,9 @@ class _Drive:
         from tuneflow.last_place import LastPlace
 
         make_executor(file.executor)
-        file.study.searcher.prepare()
         self._executor = file.executor
         self._objective = load_stored_objective(file.study, file.folder)
+        file.study.prepare()
         self._place = LastPlace(str(file.folder), file.executor)
         self._progress = progress
 

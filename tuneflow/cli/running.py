@@ -62,7 +62,7 @@ def run(
         progress=progress,
         retry_failed=retry_failed,
     )
-    file.study.searcher.prepare()
+    file.study.prepare()
     drive(OpenStudy.create(file.study, storage or file.storage or DEFAULT_STORAGE))
 
 

@@ -68,7 +68,10 @@ def _of_states(table: list[Row], states: Sequence[str]) -> list[Row]:
 
 
 def _sorted(table: list[Row], sort: str, *, best_is_high: bool) -> list[Row]:
-    """Sort rows by a column; those that have nothing there come last."""
+    """Sort rows by a column; those that have nothing there come last.
+
+    By value, trials that break a bound come after those that keep all: they are never the best.
+    """
     column = sort.removeprefix("-")
     known = dict.fromkeys(name for row in table for name in row)
     if table and column not in known:
@@ -76,6 +79,8 @@ def _sorted(table: list[Row], sort: str, *, best_is_high: bool) -> list[Row]:
     backwards = sort.startswith("-") != (column == "value" and best_is_high)
     have = [row for row in table if row.get(column) is not None]
     have.sort(key=_key(have, column), reverse=backwards)
+    if column == "value":
+        have.sort(key=lambda row: row.get("feasible") is False, reverse=sort.startswith("-"))
     return have + [row for row in table if row.get(column) is None]
 
 

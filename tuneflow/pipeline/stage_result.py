@@ -14,6 +14,7 @@ from tuneflow.pipeline.labels import parameters
 from tuneflow.pipeline.launches import entry_of, launch_notes
 from tuneflow.study import Study
 from tuneflow.trial import Trial
+from tuneflow.views.text import bounds
 
 _ROWS = 100
 """Rows of a table, at most."""
@@ -63,12 +64,13 @@ class StageResult:
         }
 
     def table(self) -> str:
-        """Return the trials of the stage as lines of text, the best one first."""
+        """Return the trials of the stage as lines of text, best by the first metric on top."""
         trials = [self.history.trials[fact.trial] for fact in self.closed]
         trials.sort(key=lambda trial: (self.history.trial_loss(trial), trial.number))
         verdicts = self._verdicts()
         metrics = [metric for metric, _ in self.study.objectives]
-        rows = [("trial", *metrics, "at", "verdict", "configuration")]
+        kept = ["bounds"] if self.study.constraints else []
+        rows = [("trial", *metrics, "at", *kept, "verdict", "configuration")]
         rows += [self._row(t, verdicts.get(t.number, str(t.state))) for t in trials[:_ROWS]]
         more = [f"and {len(trials) - _ROWS} more"] if len(trials) > _ROWS else []
         return "\n".join([*_aligned(rows), *more])
@@ -84,8 +86,10 @@ class StageResult:
     def _row(self, trial: Trial, verdict: str) -> tuple[str, ...]:
         values = (trial.latest(metric) for metric, _ in self.study.objectives)
         shown = ("" if value is None else f"{value:.6g}" for value in values)
-        level = f"{trial.resource:g}"
-        return str(trial.number), *shown, level, verdict, parameters(trial.params)
+        cells = [f"{trial.resource:g}"]
+        if self.study.constraints:
+            cells.append(bounds(self.history, trial))
+        return str(trial.number), *shown, *cells, verdict, parameters(trial.params)
 
     def _verdicts(self) -> dict[int, str]:
         """Return what was decided on trials, where anything was."""

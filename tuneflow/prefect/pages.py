@@ -20,14 +20,19 @@ MOST_ROWS = 200
 _LONGEST = 300
 """Characters of a configuration, or of a failure, in the table."""
 
-_FIXED = ("trial", "state", "level", "configuration")
+_FIXED = ("trial", "state", "level", "bounds", "configuration")
 
 
 def trials_json(study: Study, history: History) -> str:
-    """Return the best trials as Prefect's tables are stored, the best one first."""
-    best = heapq.nsmallest(
-        MOST_ROWS, history.trials, key=lambda trial: (history.trial_loss(trial), trial.number)
-    )
+    """Return the best trials as Prefect's tables are stored, the best one first.
+
+    Those that break a bound come after those that keep all: they are never the best.
+    """
+
+    def rank(trial: Trial) -> tuple[bool, float, int]:
+        return history.trial_violation(trial) > 0, history.trial_loss(trial), trial.number
+
+    best = heapq.nsmallest(MOST_ROWS, history.trials, key=rank)
     return json.dumps([_row(study, history, trial) for trial in best], allow_nan=False)
 
 
@@ -57,6 +62,7 @@ def _row(study: Study, history: History, trial: Trial) -> dict[str, Any]:
         **{name if name not in _FIXED else f"metric {name}": _rounded(v) for name, v in values},
         "level": trial.resource,
         "state": trial.state.value,
+        **({"bounds": text.bounds(history, trial)} if history.constraints else {}),
         "configuration": escaped(_cut(_detail(trial))),
     }
 
@@ -99,13 +105,14 @@ def best_page(study: Study, history: History, url: str, problem: str | None = No
 
 
 def _best(study: Study, history: History, best: Trial) -> list[str]:
-    limit = f" of {len(history.trials)}" if len(history.trials) > 1 else ""
     rows = [(name, text.parameter(value)) for name, value in flatten(best.params).items()]
     which = text.extreme(study.mode)
     which += f" {escaped(text.clean(study.metric))}" if study.other_metrics else ""
+    which += f" of {len(history.trials)}" if len(history.trials) > 1 else ""
+    which += " within bounds" if history.constraints else ""
     where = f"trial {best.number} at {text.number(best.resource)}"
     return [
-        f"**{escaped(text.results(history, best, 6))}**, the {which}{limit}: {where}",
+        f"**{escaped(text.results(history, best, 6))}**, the {which}: {where}",
         table(("parameter", "value"), rows) if rows else "It has no parameters.",
         block(best.params),
         *(_front(study, history) if study.other_metrics else []),

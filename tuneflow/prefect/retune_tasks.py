@@ -37,7 +37,7 @@ def begin_retune(line: str, plan: str, run: str, data_version: str, trigger: str
     Raises see `tuneflow.retune.stages.begin`.
     """
     wanted = Plan.from_json(loads(plan.encode()))
-    wanted.check().searcher.prepare()
+    wanted.check().prepare()
     retune = stages.begin(line, wanted, run=run, data_version=data_version, trigger=trigger)
     champion = retune.study("champion")
     get_run_logger().info("retune %d of %s begins", retune.number, line)

@@ -43,8 +43,7 @@ def run_study(plan: FlowPlan, params: Mapping[str, Any]) -> dict[str, Any]:
     context = FlowRunContext.get()
     check_runner(context.task_runner)
     study = plan.template.study(params["name"], str(context.flow_run.id), params)
-    study.searcher.prepare()
-    study.scheduler.prepare()
+    study.prepare()
     opened = OpenStudy.create(study, lend_credentials(params["storage"]))
     artifacts = Artifacts(opened, name=params["name"])
     with told_of_problems(artifacts):

@@ -105,7 +105,7 @@ class Plan:
             MissingDependencyError: the test needs a package that is not installed.
         """
         study = study_from_json({**self.study, "name": "search"})
-        require_one_goal(study, "this study")
+        require_one_goal(study)
         try:
             check_defaults(study.space, self.defaults)
             check_test(self.test, self.seeds, self.confidence)
@@ -175,17 +175,22 @@ def make_plan(study: Mapping[str, Any], options: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def require_one_goal(study: Study, what: str) -> None:
+def require_one_goal(study: Study, url: str | None = None) -> None:
     """Raise SpecError for a study whose best trial is more than a number.
 
     Champion and challenger are compared in one metric, and nothing is measured beside it.
+
+    Args:
+        study: the study.
+        url: where it lies, if it is one that was run before, which nobody can change.
     """
+    what, fix = url or "this study", "begin anew under another name" if url else None
     if study.other_metrics:
         problem = f"a retune compares one metric, and {what} has {len(study.objectives)}"
-        raise SpecError("metric", problem, "name the one that decides")
+        raise SpecError("metric", problem, fix or "name the one that decides")
     if study.constraints:
         problem = f"a retune does not measure what {what} sets bounds for"
-        raise SpecError("constraints", problem, "leave them out")
+        raise SpecError("constraints", problem, fix or "leave them out")
 
 
 def limited(budget: Budget, **limits: float | None) -> Budget:

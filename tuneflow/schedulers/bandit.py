@@ -74,6 +74,9 @@ def kernel(some: Points, others: Points, length: float, epsilon: float = EPSILON
 
 def standardised(values: Array) -> Array:
     """Return values with mean 0 and standard deviation 1, clipped; zeros when all are equal."""
+    # Squares of very large values are infinite. Dividing by a power of two rounds nothing.
+    _, exponents = np.frexp(values)
+    values = np.ldexp(values, -np.max(exponents, initial=0))
     spread = float(np.std(values)) if len(values) else 0.0
     if spread == 0:
         return np.zeros(len(values))

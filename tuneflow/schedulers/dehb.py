@@ -16,7 +16,7 @@ from tuneflow.index import Index
 from tuneflow.schedulers.base import Decision, Scheduler, Start
 from tuneflow.schedulers.brackets import Ladder
 from tuneflow.schedulers.hyperband import Hyperband
-from tuneflow.schedulers.levels import check_factor, check_resources
+from tuneflow.schedulers.levels import check_factor, check_resources, falling_levels
 from tuneflow.trial import Resource
 
 
@@ -53,6 +53,11 @@ class DEHB(Scheduler):
     def limit(self) -> Resource | None:
         """The level at which a trial is complete."""
         return self.max_resource
+
+    @property
+    def levels(self) -> list[Resource]:
+        """Every rung level, lowest first; the last is ``max_resource``."""
+        return falling_levels(self.min_resource, self.max_resource, self.reduction_factor)
 
     @property
     def default_trials(self) -> int | None:

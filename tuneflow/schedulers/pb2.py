@@ -185,7 +185,8 @@ class _View:
         low, high = self._seen
         if interval.before == math.inf or high == low:
             return 0.5
-        return (interval.before - low) / (high - low)
+        # Halves, for the difference of two very large values is infinite.
+        return (interval.before / 2 - low / 2) / (high / 2 - low / 2)
 
     def _units(self, params: Params) -> list[float]:
         """Return the place of each number in [0, 1), the middle where it does not exist."""

@@ -23,6 +23,7 @@ from tuneflow.schedulers.base import (
     require,
     require_number,
 )
+from tuneflow.schedulers.dehb import DEHB
 from tuneflow.schedulers.levels import next_multiple
 from tuneflow.space import Space
 from tuneflow.trial import Params, Resource, Trial
@@ -45,7 +46,7 @@ class ResourceChanging(Scheduler):
     behind do not count.
 
     Args:
-        base: the scheduler that decides.
+        base: the scheduler that decides; not ``dehb``, which goes on with no trial.
         total: what there is in all, such as ``{"gpu": 8, "cpu": 32}``.
         policy: "even" (the default) divides the total by the number of trials that remain;
             "top" gives the best of them all that the others do not need.
@@ -83,6 +84,8 @@ class ResourceChanging(Scheduler):
 
     def _check_interval(self) -> None:
         kind = self.base.type
+        resumes = not isinstance(self.base, DEHB)
+        require(resumes, "base", f"{kind} goes on with no trial, so that no share could change")
         if self.interval is None:
             problem = f"{kind} never pauses trials, so that their shares could not change"
             require(self.base.pauses, "interval", problem, "give resource units")

@@ -75,16 +75,16 @@ def front_line(front: Sequence[Trial]) -> Text:
 
 
 def front_table(study: Study, history: History, most: int | None = None) -> Table | None:
-    """Return the front, the best by the first metric on top; None for a study of one metric.
+    """Return the front, the best by the first metric on top; None where there is none to show.
 
     Args:
         study: the study.
         history: its history.
         most: how many rows there are at most. Default: all.
     """
-    if not study.other_metrics:
-        return None
     front = sorted(history.pareto_front(), key=history.trial_losses)
+    if not study.other_metrics or not front:
+        return None
     shown = front[:most]
     title = Text(f"Pareto front: {text.plural(len(front), 'trial')}", "bold")
     if len(shown) < len(front):

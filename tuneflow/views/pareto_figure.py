@@ -91,7 +91,8 @@ def _scatter(study: Study, history: History, groups: Groups) -> tuple[Any, tuple
     shown, notes = _clip(history, groups, (first, second))
     plot.update_xaxes(range=shown[0])
     plot.update_yaxes(range=shown[1])
-    about = "No trial betters one of the front in a metric without being worse in another."
+    who = "No trial that keeps the bounds" if study.constraints else "No trial"
+    about = f"{who} betters one of the front in a metric without being worse in another."
     return plot, (about, *notes), HEIGHT + 60
 
 

@@ -14,6 +14,7 @@ from tuneflow.history import History
 from tuneflow.index import Index
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.schedulers.brackets import SynchronousScheduler
+from tuneflow.schedulers.dehb import DEHB
 from tuneflow.schedulers.levels import exact, ladder
 from tuneflow.schedulers.pbt import PBT
 from tuneflow.schedulers.resource_changing import ResourceChanging
@@ -25,7 +26,9 @@ from tuneflow.trial import Resource, Trial, TrialState
 def rung_levels(scheduler: Scheduler) -> list[Resource]:
     """Return the levels at which a scheduler compares trials, lowest first; none for most."""
     scheduler = unwrapped(scheduler)
-    return scheduler.levels if isinstance(scheduler, AsyncHalving | SynchronousScheduler) else []
+    if isinstance(scheduler, AsyncHalving | SynchronousScheduler | DEHB):
+        return scheduler.levels
+    return []
 
 
 def unwrapped(scheduler: Scheduler) -> Scheduler:
@@ -56,14 +59,20 @@ class Rungs(Index):
     Args:
         levels: the rungs' levels, lowest first.
         loss: turns a report's metrics into a loss.
+        pausing: whether a new trial pauses at its first rung; else its bracket says which it is.
     """
 
     def __init__(
-        self, levels: list[Resource], loss: Callable[[Mapping[str, float]], float]
+        self,
+        levels: list[Resource],
+        loss: Callable[[Mapping[str, float]], float],
+        *,
+        pausing: bool = True,
     ) -> None:
         self.rungs = [Rung(level) for level in levels]
         self._levels = levels
         self._loss = loss
+        self._pausing = pausing
         self._next: list[int] = []
         self._left: list[int] = []
 
@@ -81,11 +90,11 @@ class Rungs(Index):
             self._leave(fact.trial)
 
     def _entry(self, fact: Launched) -> int:
-        """Return the rung a new trial begins at: where it pauses first, else its bracket's."""
-        top = len(self._levels) - 1
-        if fact.until is not None and self._levels and fact.until < self._levels[top]:
-            return bisect.bisect_left(self._levels, fact.until)
-        return max(min(fact.bracket, top), 0)
+        """Return the rung that a new trial is on its way to."""
+        top = max(len(self._levels) - 1, 0)
+        if self._pausing and fact.until is not None:
+            return min(bisect.bisect_left(self._levels, fact.until), top)
+        return min(fact.bracket, top)
 
     def _level_below(self, trial: int) -> Resource:
         position = self._next[trial]
@@ -112,8 +121,8 @@ class Rungs(Index):
 
 def rungs_of(study: Study, history: History) -> Rungs:
     """Return the index of a history's rungs; it has none for a scheduler without any."""
-    levels = rung_levels(study.scheduler)
-    return history.index("report.rungs", lambda: Rungs(levels, history.loss))
+    levels, pausing = rung_levels(study.scheduler), study.scheduler.pauses
+    return history.index("report.rungs", lambda: Rungs(levels, history.loss, pausing=pausing))
 
 
 class Best:
@@ -124,30 +133,30 @@ class Best:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._heap: list[tuple[float, int]] = []
+        self._heap: list[tuple[tuple[float, ...], int]] = []
         self.update(range(len(history.trials)))
 
     def update(self, trials: Iterable[int]) -> None:
         """Look again at trials that something has happened to."""
         for number in trials:
-            loss = self._loss(self._history.trials[number])
-            if loss < math.inf:
-                heapq.heappush(self._heap, (loss, number))
+            losses = self._losses(self._history.trials[number])
+            if losses is not None:
+                heapq.heappush(self._heap, (losses, number))
 
     def get(self) -> Trial | None:
         """Return what `History.best` returns."""
         while self._heap:
-            loss, number = self._heap[0]
+            losses, number = self._heap[0]
             trial = self._history.trials[number]
-            if loss == self._loss(trial) and trial.state is not TrialState.FAILED:
+            if losses == self._losses(trial) and trial.state is not TrialState.FAILED:
                 return trial
             heapq.heappop(self._heap)
         return None
 
-    def _loss(self, trial: Trial) -> float:
-        """Return a trial's loss; infinity when it breaks a bound, or lacks a metric."""
+    def _losses(self, trial: Trial) -> tuple[float, ...] | None:
+        """Return a trial's losses, or None when it breaks a bound, or lacks a metric."""
         is_feasible = self._history.trial_violation(trial) == 0
-        return self._history.trial_loss(trial) if is_feasible else math.inf
+        return self._history.trial_losses(trial) if is_feasible else None
 
 
 def trial_limit(study: Study) -> int | None:
@@ -198,7 +207,7 @@ def planned_resource(scheduler: Scheduler, trials: int) -> float | None:
         return trials * scheduler.max_resource
     if isinstance(scheduler, SynchronousScheduler):
         return _cost_of_brackets(scheduler, trials)
-    return None
+    return _cost_of_places(scheduler, trials) if isinstance(scheduler, DEHB) else None
 
 
 def _cost_of_brackets(scheduler: SynchronousScheduler, trials: int) -> float:
@@ -213,6 +222,17 @@ def _cost_of_brackets(scheduler: SynchronousScheduler, trials: int) -> float:
             cost += _cost(ladder(taken, levels, scheduler.reduction_factor))
         left -= taken
     return cost
+
+
+def _cost_of_places(scheduler: DEHB, trials: int) -> float:
+    rungs = [rung for shape in scheduler.brackets() for rung in shape]
+    whole, left = divmod(trials, sum(count for count, _ in rungs))
+    cost = whole * sum(count * exact(level) for count, level in rungs)
+    for count, level in rungs:
+        taken = min(left, count)
+        cost += taken * exact(level)
+        left -= taken
+    return float(cost)
 
 
 def _cost(rungs: list[tuple[int, Resource]]) -> float:

@@ -146,7 +146,8 @@ class _Lines:
         """Print what deserves a line."""
         best = self._new_best(board)
         now = board.elapsed
-        for trial in closed:
+        # Who watches from elsewhere learns of several segments of a trial at once.
+        for trial in {trial.number: trial for trial in closed}.values():
             is_due = now - self._last_line >= _LINE_EVERY
             if is_due or trial is best or trial.state is TrialState.FAILED:
                 self._write(_line(board, trial, is_best=trial is best))

@@ -23,6 +23,9 @@ STATES = (
 )
 """Every state, in the order in which a trial passes through them."""
 
+_LONGEST = 200
+"""Characters of a field of a scheduler or searcher."""
+
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
@@ -96,8 +99,10 @@ def objective(data: Mapping[str, Any]) -> str:
 
 
 def plugin(data: Mapping[str, Any]) -> str:
-    """Return a scheduler or searcher as ``asha (max_resource=81)``."""
-    fields = ", ".join(f"{key}={parameter(value)}" for key, value in data.items() if key != "type")
+    """Return a scheduler or searcher as ``asha (max_resource=81)``, long fields cut off."""
+    values = {key: parameter(value) for key, value in data.items() if key != "type"}
+    short = {k: v if len(v) <= _LONGEST else f"{v[: _LONGEST - 1]}…" for k, v in values.items()}
+    fields = ", ".join(f"{key}={value}" for key, value in short.items())
     return f"{data['type']} ({fields})" if fields else str(data["type"])
 
 
@@ -120,7 +125,7 @@ def extreme(mode: Mode) -> str:
 
 def no_best(history: History) -> str:
     """Say that there is no best trial yet, and why."""
-    return f"no trial {clean(why_no_best(history, quote=''))} yet"
+    return f"no trial yet {clean(why_no_best(history, quote=''))}"
 
 
 def results(history: History, trial: Trial, digits: int = 5) -> str:
