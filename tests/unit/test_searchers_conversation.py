@@ -354,6 +354,19 @@ class TestStatefulLibrariesKeepTheLaws(SearcherSuite):
         return FakeStateful(**given)
 
 
+@given(st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=8), st.sampled_from([2, 9]))
+@settings(max_examples=30, deadline=None)
+def test_a_study_with_levels_that_is_resumed_goes_on_as_it_would_have(endings, limit):
+    for searcher in (Fake(), FakeStateful()):
+        live = History("loss", "min", 0, limit)
+        for _ in range(4):
+            list(play(searcher, SPACE, live, endings, 5))
+            rebuilt = History("loss", "min", 0, limit)
+            rebuilt.extend(live.facts)
+            again = type(searcher)().suggest(SPACE, rebuilt)
+            assert again == searcher.suggest(SPACE, live)
+
+
 class Missing(Fake):
     _library = LibrarySearcher._library
 

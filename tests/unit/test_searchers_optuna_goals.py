@@ -49,22 +49,22 @@ def reported(level, number=0, **metrics):
 
 
 class TestSeveralMetrics:
-    def test_the_study_has_a_direction_for_each(self):
+    def test_the_study_makes_every_loss_small(self):
         view = view_of(two())
-        expected = [StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE]
+        expected = [StudyDirection.MINIMIZE, StudyDirection.MINIMIZE]
         assert view._storage.get_study_directions(0) == expected
 
     @pytest.mark.parametrize("status", ["completed", "paused", "stopped"])
     def test_a_trial_that_ended_with_all_of_them_is_complete(self, status):
         facts = [launched(), reported(1, loss=2.0, size=5.0), Closed(0, status)]
         [trial] = view_of(two(limit=9), *facts).trials
-        assert (trial.state, trial.values) == (TrialState.COMPLETE, [2.0, 5.0])
+        assert (trial.state, trial.values) == (TrialState.COMPLETE, [2.0, -5.0])
         assert trial.intermediate_values == {}
 
     def test_the_newest_report_with_all_of_them_counts(self):
         reports = [reported(1, loss=2.0, size=5.0), reported(2, loss=1.0)]
         [trial] = view_of(two(), launched(), *reports, Closed(0, "completed")).trials
-        assert trial.values == [2.0, 5.0]
+        assert trial.values == [2.0, -5.0]
 
     @pytest.mark.parametrize("metrics", [{"loss": 2.0}, {"loss": 2.0, "size": math.nan}, {}])
     def test_a_trial_that_lacks_one_has_failed(self, metrics):
@@ -77,7 +77,7 @@ class TestSeveralMetrics:
         facts = [launched(), reported(1, loss=2.0, size=5.0), Closed(0, "paused")]
         [trial] = view_of(two(), *facts, Launched(0, 1, None, start=1), *ending).trials
         assert trial.state is (TrialState.FAIL if ending else TrialState.RUNNING)
-        assert trial.values == [2.0, 5.0]
+        assert trial.values == [2.0, -5.0]
 
     @pytest.mark.parametrize("name", ["nsgaii", "nsgaiii", "tpe"])
     def test_parents_may_be_resumed_cloned_or_fail(self, name):

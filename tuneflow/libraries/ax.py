@@ -6,17 +6,22 @@ meaning, as not every character is allowed there.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
-
-from ax.api.client import Client
-from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
-from ax.utils.common.logger import set_stderr_log_level
 
 from tuneflow.libraries.base import Model, Parameter, Values, quiet
 
-_ERROR = 40
-"""The level of errors, of the standard library."""
+_before = logging.root.manager.disable
+logging.disable(logging.INFO)  # it says what database it could use
+try:
+    from ax.api.client import Client
+    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+    from ax.exceptions.core import SearchSpaceExhausted
+    from ax.utils.common.logger import set_stderr_log_level
+finally:
+    logging.disable(_before)
 
 
 class Ax(Model):
@@ -26,22 +31,26 @@ class Ax(Model):
         self, parameters: Sequence[Parameter], options: Mapping[str, Any], seed: int
     ) -> None:
         super().__init__(parameters, options, seed)
-        set_stderr_log_level(_ERROR)  # it tells of every trial
+        set_stderr_log_level(logging.ERROR)  # it tells of every trial
         self._names = {own.path: f"p{number:04}" for number, own in enumerate(parameters)}
 
     def ask(self, seed: int) -> Values:
         """Return the next trial of an experiment in which all trials have been."""
-        is_random = len(self.known()) < self.options["n_initial"]
         with quiet():
-            client = self._client(seed % 2**31, "random_search" if is_random else "fast")
-            if not is_random:
-                self._tell(client)
-            [said] = client.get_next_trials(max_trials=1).values()
+            said = self._next(seed % 2**31)
         found = {own.path: (own, said[self._names[own.path]]) for own in self.parameters}
         return {
             path: float(value) if own.kind == "float" else int(value)
             for path, (own, value) in found.items()
         }
+
+    def _next(self, seed: int) -> Mapping[str, Any]:
+        if len(self.known()) >= self.options["n_initial"]:
+            client = self._client(seed, "fast")
+            self._tell(client)
+            with suppress(SearchSpaceExhausted):  # where all has been tried, it may be again
+                return _proposed(client)
+        return _proposed(self._client(seed, "random_search"))
 
     def _client(self, seed: int, method: Any) -> Client:
         client = Client(random_seed=seed)
@@ -72,6 +81,11 @@ class Ax(Model):
             return RangeParameterConfig(name, (own.low, own.high), "float", scaling=scaling)
         bounds = (int(own.low), int(own.high))
         return RangeParameterConfig(name, bounds, "int", scaling=scaling)
+
+
+def _proposed(client: Client) -> Mapping[str, Any]:
+    found: list[Mapping[str, Any]] = list(client.get_next_trials(max_trials=1).values())
+    return found[0]
 
 
 LIBRARY = Ax

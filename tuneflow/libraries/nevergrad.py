@@ -47,6 +47,8 @@ class Nevergrad(Stateful):
         kind = nevergrad.optimizers.registry.get(given["optimizer"])
         if kind is None:
             raise ValueError(f"there is no optimizer {given['optimizer']!r} in the registry")
+        if kind.no_parallelization:
+            raise ValueError(f"{kind} proposes nothing while a trial runs: take a parallel one")
         with quiet():
             return kind(parametrization, budget=given["budget"], num_workers=given["num_workers"])
 

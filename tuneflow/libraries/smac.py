@@ -79,6 +79,7 @@ class SMAC(Model):
             local_search_iterations=self.options["local_searches"],
         )
         maximizer.acquisition_function = acquisition
+        _order_starts(maximizer._local_search)
         found = maximizer.maximize(tried)
         return next((config for config in found if config not in tried), tried[0])
 
@@ -117,6 +118,20 @@ class SMAC(Model):
                 is_plain = own.kind == "choice" or _is_integer(own)
                 values[own.path] = int(value) if is_plain else from_unit(own, float(value))
         return values
+
+
+def _order_starts(search: Any) -> None:
+    """Let a local search begin at its points in an order that is the same in every process.
+
+    They are a set in SMAC 2.4, whose order depends on Python's hashes of texts.
+    """
+    found = search._get_init_points_from_previous_configs
+
+    def ordered(*arguments: Any, **more: Any) -> list[Configuration]:
+        points: list[Configuration] = found(*arguments, **more)
+        return sorted(points, key=lambda config: config.get_array().tobytes())
+
+    search._get_init_points_from_previous_configs = ordered
 
 
 def _is_integer(own: Parameter) -> bool:

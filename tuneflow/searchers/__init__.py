@@ -11,15 +11,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuneflow.searchers.ax import Ax
     from tuneflow.searchers.base import Searcher
+    from tuneflow.searchers.bayesopt import BayesOpt
     from tuneflow.searchers.bohb import BOHB
     from tuneflow.searchers.dehb import DEHB
+    from tuneflow.searchers.flaml import CFO, BlendSearch
     from tuneflow.searchers.grid import Grid
     from tuneflow.searchers.hpbandster import HpBandSter
+    from tuneflow.searchers.hyperopt import HyperOpt
     from tuneflow.searchers.limit import ConcurrencyLimit
+    from tuneflow.searchers.nevergrad import Nevergrad
     from tuneflow.searchers.optuna import TPE, Optuna
     from tuneflow.searchers.random import Random
     from tuneflow.searchers.repeat import Repeat
+    from tuneflow.searchers.skopt import SkOpt
+    from tuneflow.searchers.smac import SMAC
     from tuneflow.searchers.sobol import Sobol
 
 __all__ = [
@@ -32,6 +39,14 @@ __all__ = [
     "BOHB",
     "DEHB",
     "HpBandSter",
+    "HyperOpt",
+    "SkOpt",
+    "BayesOpt",
+    "Nevergrad",
+    "CFO",
+    "BlendSearch",
+    "Ax",
+    "SMAC",
     "Repeat",
     "ConcurrencyLimit",
 ]
@@ -46,6 +61,14 @@ _MODULES = {
     "BOHB": "bohb",
     "DEHB": "dehb",
     "HpBandSter": "hpbandster",
+    "HyperOpt": "hyperopt",
+    "SkOpt": "skopt",
+    "BayesOpt": "bayesopt",
+    "Nevergrad": "nevergrad",
+    "CFO": "flaml",
+    "BlendSearch": "flaml",
+    "Ax": "ax",
+    "SMAC": "smac",
     "Repeat": "repeat",
     "ConcurrencyLimit": "limit",
 }

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 from tuneflow.errors import SpecError
 from tuneflow.history import History
 from tuneflow.rng import generator
-from tuneflow.schedulers.base import to_json
+from tuneflow.schedulers.base import Scheduler, to_json
 from tuneflow.space import Domain, Space
 from tuneflow.space.values import is_number
 from tuneflow.trial import Params, Resource
@@ -176,6 +176,9 @@ class Searcher(ABC):
         if self.known_results and (metrics > 1 or (bounds and self.constrained)):
             problem = "a known result has one value; this study has other metrics that matter"
             raise SpecError("searcher.known_results", problem, "leave them out")
+
+    def check_scheduler(self, scheduler: Scheduler) -> None:  # noqa: B027 - most go with any
+        """Raise SpecError when this searcher cannot work beside the study's scheduler."""
 
     def prepare(self) -> None:  # noqa: B027 - most searchers need nothing
         """Import what proposing needs. Raises MissingDependencyError before any trial runs."""

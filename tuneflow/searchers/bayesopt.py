@@ -35,7 +35,7 @@ class BayesOpt(LibrarySearcher):
     extra: ClassVar[str] = "bayesopt"
     fitted: ClassVar[bool] = True
     tested: ClassVar[Environment] = Environment(
-        requirements=("bayesian-optimization==1.4.0", "numpy==2.4.6", "scikit-learn==1.8.0")
+        requirements=("bayesian-optimization==1.4.0", "numpy==2.4.6", "scikit-learn==1.9.1")
     )
 
     acquisition: Literal["ucb", "ei", "poi"] = "ucb"

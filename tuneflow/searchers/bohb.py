@@ -82,6 +82,11 @@ class BOHB(Searcher):
             limits = f"from {least} to {most}" if most < float("inf") else f"of {least} or more"
             raise SpecError(f"searcher.{name}", f"{value!r} is not a whole number {limits}")
 
+    @property
+    def ahead(self) -> bool:
+        """Proposals are made ahead: they take longer the more results there are at a level."""
+        return True
+
     def propose(self, space: Space, history: History, rng: random.Random) -> Params:
         """Return the most promising of the candidates, or a random configuration."""
         # An identity is good for a key because the index holds on to both objects.

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Final
 
 from tuneflow.errors import SpecError
 from tuneflow.history import History
+from tuneflow.schedulers import dehb as scheduling
+from tuneflow.schedulers.base import Scheduler
 from tuneflow.schedulers.brackets import Ladder
 from tuneflow.schedulers.dehb import Place, brackets
 from tuneflow.searchers.base import Searcher, sampled
@@ -57,8 +59,8 @@ class DEHB(Searcher):
     Args:
         mutation_factor: F, from 0 to 2. Default 0.5.
         crossover_probability: CR, from 0 to 1. Default 0.5.
-        min_resource: what the scheduler has. Default 1.
-        reduction_factor: what the scheduler has. Default 3.
+        min_resource: what the scheduler has; beside ``dehb`` it must be the same. Default 1.
+        reduction_factor: likewise. Default 3.
 
     The defaults and the sizes of populations are those of the authors' package, dehb.
     """
@@ -86,6 +88,16 @@ class DEHB(Searcher):
         if not condition:
             problem = f"{getattr(self, name)!r} is not a number {limits}"
             raise SpecError(f"searcher.{name}", problem)
+
+    def check_scheduler(self, scheduler: Scheduler) -> None:
+        """Raise SpecError when the other half has other brackets than this one believes."""
+        if not isinstance(scheduler, scheduling.DEHB):
+            return
+        for name in ("min_resource", "reduction_factor"):
+            mine, theirs = getattr(self, name), getattr(scheduler, name)
+            if mine != theirs:
+                problem = f"{mine!r} is not the {theirs!r} that the scheduler 'dehb' has"
+                raise SpecError(f"searcher.{name}", problem, "give both the same")
 
     def propose(self, space: Space, history: History, rng: random.Random) -> Params:
         """Return a configuration for a trial that runs to the highest level."""

@@ -35,7 +35,7 @@ class HyperOpt(LibrarySearcher):
     conditional: ClassVar[bool] = True
     fitted: ClassVar[bool] = True
     tested: ClassVar[Environment] = Environment(
-        requirements=("hyperopt==0.3.0", "numpy==2.4.6", "scipy==1.18.0")
+        requirements=("hyperopt==0.3.0", "numpy==2.4.6", "scipy==1.17.1")
     )
 
     algorithm: Literal["tpe", "anneal", "rand"] = "tpe"

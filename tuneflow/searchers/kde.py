@@ -23,6 +23,8 @@ Coordinates: TypeAlias = tuple[float, ...]
 
 _NORMAL: Final = NormalDist()
 _TINY: Final = 2.0**-53
+_LARGEST: Final = 1e300
+"""Densities above are taken for this one: those of a hundred axes or more leave all floats."""
 
 
 def bandwidths(
@@ -72,7 +74,7 @@ class Density:
         numbers = [axis for axis, count in enumerate(categories) if not count]
         self._scales = [(axis, 1 / (widths[axis] * math.sqrt(2))) for axis in numbers]
         volume = math.prod(widths[axis] * math.sqrt(2 * math.pi) for axis in numbers)
-        self._factor = 1 / (len(points) * volume)
+        self._factor = 1 / max(len(points) * volume, 1 / _LARGEST)
         self._listed = [
             (axis, 1 - widths[axis], widths[axis] / (count - 1))
             for axis, count in enumerate(categories)
@@ -89,7 +91,7 @@ class Density:
         for chosen, others in self._groups.items():
             near = sum([exp(-(dist(here, other) ** 2)) for other in others])
             total += near * self._weight(chosen, point)
-        return self._factor * total
+        return min(self._factor * total, _LARGEST)
 
     def draw(self, rng: random.Random, widening: float) -> Coordinates:
         """Return a draw from near one of the points.

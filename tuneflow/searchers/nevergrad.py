@@ -33,7 +33,7 @@ class Nevergrad(LibrarySearcher):
     package: ClassVar[str] = "nevergrad"
     extra: ClassVar[str] = "nevergrad"
     tested: ClassVar[Environment] = Environment(
-        requirements=("nevergrad==1.0.12", "bayesian-optimization==1.4.0", "numpy==2.4.6")
+        requirements=("nevergrad==1.0.12", "bayesian-optimization==1.4.0", "numpy==2.3.5")
     )
 
     optimizer: str = "NGOpt"

@@ -11,8 +11,9 @@ A trial that is resumed is RUNNING again. Values have the study's own unit and d
 and infinity are no values. Of a trial's reports only the newest usable one is kept: it is what
 samplers use, and a long curve would cost time in every ask.
 
-Where the study has several metrics, a trial that is paused or stopped is COMPLETE: Optuna knows
-no levels then, and could tell nothing about it. It may have become a parent in a genetic sampler,
+Where the study has several metrics, their values are losses, all to be made small: NSGA-III rounds
+differently where a metric is made large. A trial that is paused or stopped is COMPLETE: Optuna
+knows no levels then, and could tell nothing about it. It may have become a parent in a genetic sampler,
 so its values stay with it whatever becomes of it. Where the study has constraints, a trial has a
 number for each, with the values that they belong to; a usable report that leaves one of them open
 is like one without a value when the trial ends with it.
@@ -72,7 +73,9 @@ class HistoryView(Index):
         self._sampler = sampler
         self._keeps_notes = keeps_notes
         self._given = given
-        self._storage = DraftStorage(maximize=[mode == "max" for _, mode in history.objectives])
+        self._storage = DraftStorage(
+            maximize=[self._is_single and mode == "max" for _, mode in history.objectives]
+        )
         self._facts = 0
         self._asked_at: int | None = None
         self._resource: list[Resource] = []
@@ -160,9 +163,10 @@ class HistoryView(Index):
         """Note the trial's newest usable values."""
         metrics, trial = fact.report.metrics, self._trial(fact.trial)
         self._resource[fact.trial] = fact.report.resource
-        if self._losses(metrics)[0] == math.inf:
+        losses = self._losses(metrics)
+        if losses[0] == math.inf:
             return
-        values = [metrics[name] for name in self._names]
+        values = [metrics[self._names[0]]] if self._is_single else list(losses)
         margins = [constraint.margin(metrics) for constraint in self._constraints]
         self._found[trial.number] = _Found(values, margins)
         if self._is_single:

@@ -35,7 +35,7 @@ class SkOpt(LibrarySearcher):
     extra: ClassVar[str] = "skopt"
     fitted: ClassVar[bool] = True
     tested: ClassVar[Environment] = Environment(
-        requirements=("scikit-optimize==0.10.2", "numpy==2.4.6", "scikit-learn==1.8.0")
+        requirements=("scikit-optimize==0.10.2", "numpy==2.4.6", "scikit-learn==1.9.1")
     )
 
     base_estimator: Literal["GP", "RF", "ET", "GBRT"] = "GP"

@@ -9,6 +9,7 @@ from typing import Any
 
 from tuneflow.errors import SpecError
 from tuneflow.history import History
+from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Proposal, Searcher
 from tuneflow.space import Space
 
@@ -77,6 +78,10 @@ class Wrapper(Searcher):
     def check_goals(self, metrics: int, bounds: int) -> None:
         """Raise SpecError when the other searcher cannot work for the study."""
         self.searcher.check_goals(metrics, bounds)
+
+    def check_scheduler(self, scheduler: Scheduler) -> None:
+        """Raise SpecError when the other searcher cannot work beside it."""
+        self.searcher.check_scheduler(scheduler)
 
     def prepare(self) -> None:
         """Import what proposing needs."""
