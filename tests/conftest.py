@@ -14,6 +14,9 @@ import pytest
 DAGS = Path(__file__).parent / "airflow_dags"
 
 
+# Libraries that fit models start a thread for each core, which wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 HOME = tempfile.mkdtemp(prefix="tuneflow-airflow-")
 Path(HOME, "dags").mkdir()
 # Airflow looks at these when it is first imported, and would make a folder in the user's home.
