@@ -14,7 +14,7 @@ import pytest
 DAGS = Path(__file__).parent / "airflow_dags"
 
 
-# Libraries that fit models start a thread for each core, which wait for each other most of the time.
+# Libraries that fit models start a thread for each core, and these mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HOME = tempfile.mkdtemp(prefix="tuneflow-airflow-")

@@ -19,7 +19,7 @@ from tuneflow.outcomes import write_outcome
 from tuneflow.schedulers.fifo import FIFO
 from tuneflow.space import Float, Space
 from tuneflow.trial import Outcome, Params, Report, TrialState, outcome_path
-from tuneflow.views import html, report_tables
+from tuneflow.views import report_tables
 from tuneflow.views.curves import MOST_CURVES, learning_curves, optimisation_history
 from tuneflow.views.html import read_outcomes, render, write_report
 from tuneflow.views.parameters import MOST_LINES, importance, parallel_coordinates

@@ -13,10 +13,10 @@ samplers use, and a long curve would cost time in every ask.
 
 Where the study has several metrics, their values are losses, all to be made small: NSGA-III rounds
 differently where a metric is made large. A trial that is paused or stopped is COMPLETE: Optuna
-knows no levels then, and could tell nothing about it. It may have become a parent in a genetic sampler,
-so its values stay with it whatever becomes of it. Where the study has constraints, a trial has a
-number for each, with the values that they belong to; a usable report that leaves one of them open
-is like one without a value when the trial ends with it.
+knows no levels then, and could tell nothing about it. It may have become a parent in a genetic
+sampler, so its values stay with it whatever becomes of it. Where the study has constraints, a trial
+has a number for each, with the values that they belong to; a usable report that leaves one of them
+open is like one without a value when the trial ends with it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Other libraries, driven by the same simulated cluster."""
