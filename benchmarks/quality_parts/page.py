@@ -93,10 +93,10 @@ def _worse(compared: Sequence[Comparison]) -> str:
 def seeds_line(measured: Measured) -> str:
     """Return with how many seeds everything was run that has no plan of its own."""
     names = [name for name in _schedulers(measured.runs) if plan_of(name) is None]
-    counts = {
-        problem: min((len(measured.regrets(name, problem)) for name in names), default=0)
-        for problem in measured.seconds
-    }
+    counts = {}
+    for problem in measured.seconds:
+        found = [len(measured.regrets(name, problem)) for name in names]
+        counts[problem] = min(filter(None, found), default=0)
     most = max(counts.values(), default=0)
     fewer = [f"{count} on {problem}" for problem, count in counts.items() if count < most]
     return f"{most} paired seeds" + (f" ({', '.join(fewer)})" if fewer else "")

@@ -112,10 +112,17 @@ class TestWhatSamplersSee:
         [trial] = view_of(facts).trials
         assert (trial.state, trial.value) == (TrialState.FAIL, None)
 
-    def test_a_resumed_trial_runs_again(self):
+    def test_a_resumed_trial_is_not_lied_about(self):
         facts = [launched(), reported(1, 3.0), Closed(0, "paused"), Launched(0, 1, None, start=1)]
         [trial] = view_of(facts).trials
-        assert (trial.state, trial.value, trial.last_step) == (TrialState.RUNNING, None, 1)
+        assert (trial.state, trial.value, trial.last_step) == (TrialState.PRUNED, 3.0, 1)
+        [trial] = view_of([*facts, reported(2, 2.0)]).trials
+        assert (trial.state, trial.value, trial.last_step) == (TrialState.PRUNED, 2.0, 2)
+
+    def test_a_resumed_trial_without_a_value_runs(self):
+        facts = [launched(), reported(1, math.nan), Closed(0, "paused"), Launched(0, 1, None)]
+        [trial] = view_of(facts).trials
+        assert (trial.state, trial.value) == (TrialState.RUNNING, None)
 
     def test_a_trial_that_waits_for_a_retry_is_still_pending(self):
         [trial] = view_of([launched(), Closed(0, "lost", retry=True)]).trials
@@ -168,9 +175,12 @@ class TestWhatSamplersSee:
 
 def expected(history, trial):
     """Return the state that Optuna is to see, by the history's own account."""
+    is_known = history.trial_loss(trial) < math.inf
+    if trial.state is Ours.RUNNING and trial.segment and is_known:
+        return TrialState.PRUNED
     if trial.state is Ours.RUNNING or trial.number in history.retries:
         return TrialState.RUNNING
-    if trial.state is Ours.FAILED or history.trial_loss(trial) == math.inf:
+    if trial.state is Ours.FAILED or not is_known:
         return TrialState.FAIL
     return TrialState.COMPLETE if trial.state is Ours.COMPLETED else TrialState.PRUNED
 

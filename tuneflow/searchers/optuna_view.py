@@ -2,12 +2,13 @@
 
 | trial | in Optuna |
 | --- | --- |
-| running, or waiting for a retry | RUNNING |
-| paused or stopped, with a usable report | PRUNED, at the level of its newest usable report |
+| running for the first time, or waiting for a retry | RUNNING |
+| paused, resumed or stopped, with a usable report | PRUNED, at the level of the newest one |
 | completed | COMPLETE, with its newest usable value |
 | failed, or without a usable report | FAIL |
 
-A trial that is resumed is RUNNING again. Values have the study's own unit and direction; NaN
+A trial that is resumed stays what it was: to a sampler that lies about running trials they are bad
+ones, and those that are promoted are the best. One without a usable report is RUNNING. Values have the study's own unit and direction; NaN
 and infinity are no values. Of a trial's reports only the newest usable one is kept: it is what
 samplers use, and a long curve would cost time in every ask.
 
@@ -129,13 +130,22 @@ class HistoryView(Index):
             return
         self._waiting.pop(fact.trial, None)
         trial = self._trial(fact.trial)
-        trial.state = TrialState.RUNNING
-        if self._is_single:
-            trial.value = None
         if fact.params is not None:
             self._change(trial, fact.params)
+        self._go_on(trial)
         if fact.source is not None:
             self._resource[fact.trial] = fact.start
+
+    def _go_on(self, trial: FrozenTrial) -> None:
+        """Note that a trial runs again."""
+        trial.state = TrialState.RUNNING
+        if not self._is_single:
+            return
+        trial.value = None
+        if trial.number in self._found:
+            self._end(trial, TrialState.PRUNED)
+        if trial.state is TrialState.FAIL:
+            trial.state = TrialState.RUNNING
 
     def _begin(self, fact: Launched) -> None:
         notes = self._notes(fact.trial)
@@ -173,6 +183,8 @@ class HistoryView(Index):
             # Optuna's annotation says int; it does no more than compare the levels.
             levels: dict[Any, float] = {fact.report.resource: values[0]}
             trial.intermediate_values = levels
+            if trial.state is TrialState.PRUNED:
+                self._end(trial, TrialState.PRUNED)
 
     def closed(self, fact: Closed) -> None:
         """The trial waits, or is over."""
