@@ -147,6 +147,7 @@ def study_run(
         straggler_spread=setting.straggler_spread,
         failure_rate=setting.failure_rate(problem),
         preemption_rate=setting.preemption_rate(problem),
+        interruptible=True,
         seed=seed,
     )
     executor.incumbents = incumbents

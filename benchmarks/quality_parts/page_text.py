@@ -19,17 +19,13 @@ What to make of it:
 - On forrester and boosting low levels mislead, so all that stops early ends behind random search
   there, in every library. Hyperband, which runs some trials to the end at once, and BOHB hardly
   lose; a grace period (`tuneflow/asha_grace`: R/9) helps ASHA on boosting.
-- `tuneflow/asha_stopping` decides as Ray does, trial by trial, but a trial of ours runs one unit on
-  while its driver decides, and Ray's waits at its report. At the lowest rung that unit doubles what
-  a stopped trial costs. With the unit taken away the two ended alike on 79 of 84 pairs and the
-  difference was gone (p = 0.07). The promotion form pauses at its rung and does not pay it.
+- `tuneflow/asha_stopping` and `tuneflow/median` stop a trial at once, as processes and commands are
+  stopped. A trial in a thread is stopped at its next report, and so takes one unit more; at the
+  lowest rung that doubles what it costs. The promotion form pauses at its rung and pays nothing.
 - `syne/pbt` is another algorithm than PBT with a population: it has eight members for the whole
   time, begins a random trial whenever one is complete, and makes of each clone a new trial. So it
   tries some 1,000 configurations where the 64 members of ours and of Ray are complete after
   two thirds of the time. Where a clone has the value of its parameters at once, that pays.
-- Under ASHA TPE gains little on bowl6, here and in Optuna: while a promoted trial is on its way up
-  it counts as pending, which the constant liar takes for bad, and it is the best that are promoted.
-  There use BOHB's searcher, or TPE under Hyperband.
 
 ## Against the references
 
@@ -116,8 +112,8 @@ trials. Each segment's slowness is log-normal (0.5); a trial fails on its way to
 8 %; a worker is lost once in the time of ten full trials, and then its trial goes on from its
 checkpoint, three times at most. Ours run as true studies on the executor `simulated`. The others
 are called back by an event loop with the same draws (benchmarks/quality_parts/cluster.py), in
-which a trial that they stop or pause ends at that very report. Ours run one unit more, since a
-trial does not wait for its driver. Asking takes no simulated time for anybody.
+which a trial that they stop or pause ends at that very report; so it does on ours, which is
+`interruptible`. Asking takes no simulated time for anybody.
 
 **Incumbent.** The configuration with the best observed value at the highest rung that any trial
 has reached so far (rungs: 1, 3, 9 … R). Its regret is measured without noise at R, which no

@@ -86,6 +86,20 @@ def test_a_cancelled_segment_ends_at_its_next_report(is_waiting):
     assert outcomes[0 if is_waiting else 1].status == "paused"
 
 
+def test_a_segment_that_can_be_interrupted_ends_at_once():
+    executor = simulated(workers=1, step_time=10.0, interruptible=True)
+    for trial in range(3):
+        executor.submit(segment(trial))
+    executor.wait(None)
+    executor.wait(4.0)
+    executor.cancel(0, 0)
+    executor.cancel(1, 0)
+    first, second = (message.outcome for message in executor.wait(None))
+    assert (executor.now(), first.trial, first.status, len(first.reports)) == (14, 0, "stopped", 1)
+    assert (second.trial, second.status, second.reports) == (1, "stopped", ())
+    assert (executor.wait(None)[0].trial, executor.now()) == (2, 24)
+
+
 def test_a_wait_that_is_too_short_moves_the_clock_only():
     executor = simulated(step_time=10.0)
     executor.submit(segment())

@@ -53,6 +53,8 @@ class SimulatedExecutor(Executor):
         preemption_rate: how often an hour of a worker ends in its loss. Default 0.
         checkpoints: whether a segment that was lost, or resumed, goes on from where the trial
             had come to; otherwise it begins anew. Default True.
+        interruptible: whether a segment that is told to stop ends at once, as processes and
+            commands do, and not at its next report, as threads do. Default False.
         seed: of the stragglers, failures and preemptions. Default 0.
     """
 
@@ -65,6 +67,7 @@ class SimulatedExecutor(Executor):
     failure_rate: float = 0.0
     preemption_rate: float = 0.0
     checkpoints: bool = True
+    interruptible: bool = False
     seed: int = 0
     _clock: float = field(default=0.0, init=False, repr=False)
     _arrivals: int = field(default=0, init=False, repr=False)
@@ -106,20 +109,27 @@ class SimulatedExecutor(Executor):
 
     def wait(self, timeout: float | None) -> list[Message]:
         """Return all that happens at the next moment, at most ``timeout`` simulated seconds on."""
+        while self._events and self._events[0][2].is_over:
+            heapq.heappop(self._events)
         if not self._events or (timeout is not None and self._events[0][0] > self._clock + timeout):
             self._clock += timeout or 0.0
             return []
         self._clock = self._events[0][0]
         messages: list[Message] = []
         while self._events and self._events[0][0] <= self._clock:
-            messages += self._step(heapq.heappop(self._events)[2])
+            run = heapq.heappop(self._events)[2]
+            messages += [] if run.is_over else self._step(run)
         return messages
 
     def cancel(self, trial: int, segment: int) -> None:
-        """Let a segment end at its next report."""
+        """Let a segment end at its next report, or now if it can be interrupted."""
         run = self._runs.get((trial, segment))
-        if run is not None:
-            run.is_cancelled = True
+        if run is None:
+            return
+        run.is_cancelled = True
+        if self.interruptible and run not in self._waiting:
+            run.next_time = self._clock
+            self._plan(run)
 
     def close(self, *, abandon: bool) -> None:
         """Forget everything that runs."""
@@ -132,6 +142,7 @@ class SimulatedExecutor(Executor):
         if not isinstance(messages[-1], Ended):
             self._plan(run)
             return messages
+        run.is_over = True
         del self._runs[run.segment.key]
         if self._waiting:
             self._begin(self._waiting.popleft())
@@ -165,6 +176,7 @@ class _Run:
     def __init__(self, cluster: SimulatedExecutor, segment: Segment) -> None:
         self.segment = segment
         self.is_cancelled = False
+        self.is_over = False
         self.next_time = 0.0
         self._cluster = cluster
         self._reports: list[Report] = []
@@ -181,7 +193,7 @@ class _Run:
 
     def step(self, time: float) -> list[Message]:
         """Return what happens at the end of a step."""
-        if self._step is None:
+        if self._step is None or (self.is_cancelled and self._cluster.interruptible):
             return [self._end("stopped", time)]
         if self._is_preempted(self._step):
             failure = Failure("lost", "the worker was preempted")
