@@ -8,9 +8,9 @@
 | failed, or without a usable report | FAIL |
 
 A trial that is resumed stays what it was: to a sampler that lies about running trials they are bad
-ones, and those that are promoted are the best. One without a usable report is RUNNING. Values have the study's own unit and direction; NaN
-and infinity are no values. Of a trial's reports only the newest usable one is kept: it is what
-samplers use, and a long curve would cost time in every ask.
+ones, and those that are promoted are the best. One without a usable report is RUNNING. Values have
+the study's own unit and direction; NaN and infinity are no values. Of a trial's reports only the
+newest usable one is kept: it is what samplers use, and a long curve would cost time in every ask.
 
 Where the study has several metrics, their values are losses, all to be made small: NSGA-III rounds
 differently where a metric is made large. A trial that is paused or stopped is COMPLETE: Optuna
