@@ -183,10 +183,11 @@ def case_memory(folder: str) -> dict[str, float]:
 def case_machine(folder: str) -> dict[str, float]:
     """The pure machine under ASHA: facts in, decisions out, nothing else."""
     from tuneflow.history import History
+    from tuneflow.recording import record_outcome, record_report
     from tuneflow.schedulers import ASHA
     from tuneflow.searchers import Random
     from tuneflow.space import Space, uniform
-    from tuneflow.study import Study, decide, record_outcome, record_report
+    from tuneflow.study import Study, decide
     from tuneflow.trial import Outcome, Report
 
     study = Study(

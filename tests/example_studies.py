@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 from tuneflow.events import Fact
 from tuneflow.history import History
+from tuneflow.recording import record_outcome, record_report
 from tuneflow.schedulers.asha import ASHA
 from tuneflow.schedulers.base import Scheduler
 from tuneflow.searchers.base import Searcher, sampled
 from tuneflow.space import Space
-from tuneflow.study import Study, decide, record_outcome, record_report
+from tuneflow.study import Study, decide
 from tuneflow.trial import Failure, Outcome, Params, Report, Segment, Status, checkpoint_ref
 
 SPACE = Space(

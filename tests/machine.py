@@ -8,10 +8,11 @@ from typing import Any
 
 from tuneflow.events import Fact, Launched
 from tuneflow.history import History
+from tuneflow.recording import record_outcome, record_report
 from tuneflow.schedulers import FIFO, Scheduler
 from tuneflow.searchers.random import Random
 from tuneflow.space import Float, Space
-from tuneflow.study import Study, decide, record_outcome, record_report
+from tuneflow.study import Study, decide
 from tuneflow.trial import Failure, Outcome, Report, Resource, Status
 
 SPACE = Space({"x": Float(0, 1)})

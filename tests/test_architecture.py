@@ -31,6 +31,7 @@ PURE = (
     "libraries",
     "searchers",
     "study",
+    "recording",
 )
 """The modules below the line, lowest first."""
 

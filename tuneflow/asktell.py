@@ -10,8 +10,9 @@ from tuneflow.events import Launched, Opened
 from tuneflow.objective.metrics import to_metrics
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import write_outcome
+from tuneflow.recording import record_outcome
 from tuneflow.result import Result
-from tuneflow.study import decide, record_outcome
+from tuneflow.study import decide
 from tuneflow.trial import Failure, Outcome, Report, Resource, Segment, Status
 
 

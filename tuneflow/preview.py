@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from tuneflow.events import Closed, Elapsed, Fact, Reported
 from tuneflow.executors.base import Ended, Message
 from tuneflow.history import History
-from tuneflow.study import Study, record_outcome, record_report
+from tuneflow.recording import record_outcome, record_report
+from tuneflow.study import Study
 
 
 class Preview:

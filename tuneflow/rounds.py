@@ -17,8 +17,9 @@ from tuneflow.history import History
 from tuneflow.interrupt import Interrupts
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import missing, read_outcome, settle, write_outcome
+from tuneflow.recording import record_outcome
 from tuneflow.stream import Observer
-from tuneflow.study import decide, halting, record_outcome
+from tuneflow.study import decide, halting
 from tuneflow.trial import Outcome, Segment, outcome_path
 
 

@@ -18,7 +18,8 @@ from tuneflow.history import History
 from tuneflow.interrupt import Interrupts
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import settle
-from tuneflow.study import halting, record_outcome, record_report
+from tuneflow.recording import record_outcome, record_report
+from tuneflow.study import halting
 
 Observer: TypeAlias = Callable[[History, Sequence[Fact]], None]
 """Called after each commit with the history and the new facts; for views and trackers."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tuneflow.airflow.stages import MOST, bound
 from tuneflow.budget import Budget
+from tuneflow.recording import record_outcome
 from tuneflow.schedulers import (
     ASHA,
     DEHB,
@@ -22,7 +23,6 @@ from tuneflow.schedulers import (
     MedianStopping,
     SuccessiveHalving,
 )
-from tuneflow.study import record_outcome
 from tuneflow.testing.world import METRIC, World, fates
 from tuneflow.trial import Outcome, Report
 

@@ -16,12 +16,13 @@ from tuneflow.events import Closed, Launched, Opened, Reported
 from tuneflow.goals import Constraint, make_objectives, parse_constraints
 from tuneflow.history import History
 from tuneflow.nearest import nearest, why_no_best
+from tuneflow.recording import record_outcome
 from tuneflow.schedulers import FIFO
 from tuneflow.searchers import TPE, Grid, Optuna, Random, Sobol
 from tuneflow.searchers.base import Searcher
 from tuneflow.space import Float, Space
 from tuneflow.spec import study_from_json
-from tuneflow.study import Study, decide, record_outcome
+from tuneflow.study import Study, decide
 from tuneflow.testing.searchers import ENDINGS, ending
 from tuneflow.trial import Outcome, Report, TrialState
 

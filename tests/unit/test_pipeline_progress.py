@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tuneflow.pipeline.progress import line
+from tuneflow.recording import record_outcome
 from tuneflow.spec import study_from_json
-from tuneflow.study import decide, record_outcome
+from tuneflow.study import decide
 from tuneflow.trial import Failure, Outcome, Report
 
 SPEC = {

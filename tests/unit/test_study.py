@@ -10,11 +10,12 @@ from tests.machine import NAN, SPACE, Machine, make_report, make_study
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
 from tuneflow.events import Closed, Exhausted, Finished, Launched
+from tuneflow.recording import record_outcome, record_report
 from tuneflow.schedulers import ASHA, FIFO, PBT, Hyperband
 from tuneflow.searchers.grid import Grid
 from tuneflow.searchers.random import Random
 from tuneflow.space import Int, Space
-from tuneflow.study import decide, record_outcome, record_report
+from tuneflow.study import decide
 from tuneflow.trial import Failure, Outcome, TrialState
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 from tuneflow.budget import Budget
 from tuneflow.errors import SpecError
 from tuneflow.history import History
+from tuneflow.recording import record_outcome
 from tuneflow.schedulers.asha import ASHA
 from tuneflow.schedulers.base import Decision, Scheduler
 from tuneflow.schedulers.cost_asha import CostASHA
@@ -22,7 +23,7 @@ from tuneflow.searchers.base import Searcher
 from tuneflow.searchers.limit import new_trials
 from tuneflow.space import Space
 from tuneflow.stoppers.base import Stopper, Watch
-from tuneflow.study import Study, decide, record_outcome
+from tuneflow.study import Study, decide
 from tuneflow.trial import Outcome, Params, Report, Resource, Trial
 from tuneflow.views.progress import unwrapped
 

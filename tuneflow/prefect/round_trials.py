@@ -21,9 +21,10 @@ from tuneflow.prefect.fan_out import FanOut, Item
 from tuneflow.prefect.runner import demands_on
 from tuneflow.prefect.settings import TrialSettings
 from tuneflow.prefect.signals import signals_later
+from tuneflow.recording import record_outcome
 from tuneflow.remote.orders import Answer
 from tuneflow.remote.task_errors import explained
-from tuneflow.study import Study, record_outcome
+from tuneflow.study import Study
 from tuneflow.trial import Failure, Outcome, Report, Status
 from tuneflow.views.progress import share_done
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from tuneflow.searchers.bayesopt import BayesOpt
     from tuneflow.searchers.bohb import BOHB
     from tuneflow.searchers.dehb import DEHB
+    from tuneflow.searchers.dragonfly import Dragonfly
     from tuneflow.searchers.flaml import CFO, BlendSearch
     from tuneflow.searchers.grid import Grid
+    from tuneflow.searchers.hebo import HEBO
     from tuneflow.searchers.hpbandster import HpBandSter
     from tuneflow.searchers.hyperopt import HyperOpt
     from tuneflow.searchers.limit import ConcurrencyLimit
@@ -39,6 +41,8 @@ __all__ = [
     "BOHB",
     "DEHB",
     "HpBandSter",
+    "Dragonfly",
+    "HEBO",
     "HyperOpt",
     "SkOpt",
     "BayesOpt",
@@ -61,6 +65,8 @@ _MODULES = {
     "BOHB": "bohb",
     "DEHB": "dehb",
     "HpBandSter": "hpbandster",
+    "Dragonfly": "dragonfly",
+    "HEBO": "hebo",
     "HyperOpt": "hyperopt",
     "SkOpt": "skopt",
     "BayesOpt": "bayesopt",

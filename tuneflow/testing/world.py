@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tuneflow.budget import Budget
 from tuneflow.events import Fact, Opened
 from tuneflow.history import History
+from tuneflow.recording import record_outcome, record_report
 from tuneflow.schedulers.base import Clone, Decision, Scheduler
 from tuneflow.searchers.random import Random
 from tuneflow.space import Categorical, Float, Int, Space
-from tuneflow.study import Study, decide, record_outcome, record_report
+from tuneflow.study import Study, decide
 from tuneflow.trial import Failure, Outcome, Report, Resource, Segment, Status, Trial
 
 METRIC: Final = "loss"
