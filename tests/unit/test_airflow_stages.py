@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tuneflow.airflow.stages import MOST, SPARE, bound, stages_of
 from tuneflow.budget import Budget, Plateau
 from tuneflow.errors import SpecError
+from tuneflow.history import History
 from tuneflow.schedulers import (
     ASHA,
     FIFO,
@@ -156,6 +156,15 @@ def test_too_few_stages_are_refused():
         stages_of(study(Hyperband(max_resource=9)), 2)
 
 
+@pytest.fixture
+def tried_out(monkeypatch):
+    """The facts that a bound was found by; each takes some ten microseconds."""
+    facts = []
+    append = History.append
+    monkeypatch.setattr(History, "append", lambda self, fact: facts.append(append(self, fact)))
+    return facts
+
+
 @pytest.mark.parametrize(
     "scheduler",
     [
@@ -169,19 +178,15 @@ def test_too_few_stages_are_refused():
     ],
     ids=lambda scheduler: scheduler.type,
 )
-def test_a_dag_with_a_hundred_trials_is_parsed_in_no_time(scheduler):
-    whole = study(scheduler, 100)
-    began = time.process_time()
-    bound(whole)
-    assert time.process_time() - began < 0.05
+def test_a_dag_with_a_hundred_trials_is_parsed_in_no_time(scheduler, tried_out):
+    bound(study(scheduler, 100))
+    assert len(tried_out) < 5000
 
 
 @pytest.mark.parametrize("size", ["all", 16, 1])
-def test_a_thousand_trials_take_no_longer_than_some(size):
-    large = study(PBT(max_resource=20, interval=4), 1000, size)
-    began = time.process_time()
-    bound(large)
-    assert time.process_time() - began < 0.5
+def test_a_thousand_trials_take_no_longer_than_some(size, tried_out):
+    bound(study(PBT(max_resource=20, interval=4), 1000, size))
+    assert len(tried_out) < 6000
 
 
 def test_a_searcher_of_a_library_is_not_imported_to_count_stages():
