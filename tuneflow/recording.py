@@ -29,8 +29,9 @@ def record_outcome(study: Study, history: History, outcome: Outcome) -> None:
         return
     for report in outcome.reports:
         record_report(history, outcome.trial, outcome.segment, report)
-    if _is_at_end(history, trial, outcome) and history.usable_report(trial) is None:
-        history.append(Closed(trial.number, "failed", _unusable(history, trial)))
+    unusable = _unusable(study, history, trial, outcome)
+    if unusable is not None:
+        history.append(Closed(trial.number, "failed", unusable))
         return
     retry = trial.stopping is None and _is_retried(study.budget, trial, outcome.status)
     failure = _without_traceback(outcome.failure)
@@ -43,7 +44,19 @@ def _is_at_end(history: History, trial: Trial, outcome: Outcome) -> bool:
     return outcome.status == "completed" or (outcome.status == "paused" and is_at_maximum)
 
 
-def _unusable(history: History, trial: Trial) -> Failure:
+def _unusable(study: Study, history: History, trial: Trial, outcome: Outcome) -> Failure | None:
+    """Return why nothing can be done with what a trial has reported, or None."""
+    is_known = history.usable_report(trial) is not None
+    if not is_known and _is_at_end(history, trial, outcome):
+        return _no_value(history, trial)
+    if is_known and outcome.status in ("paused", "completed"):
+        missing = (name for name in study.scheduler.metrics if trial.latest(name) is None)
+        for name in missing:
+            return Failure("metric", f"no report has '{name}', which the scheduler goes by")
+    return None
+
+
+def _no_value(history: History, trial: Trial) -> Failure:
     for metric, _ in history.objectives:
         value = trial.latest(metric)
         if value is None:

@@ -154,7 +154,8 @@ def test_the_bound_is_near_what_a_study_takes(scheduler, size):
     is_population = isinstance(scheduler, PBT)
     taken = rounds(world, lambda n: math.nan if is_population else -float(n))
     longest = bound(made(scheduler, size[0], 1).study) / size[0]
-    assert taken <= bound(world.study) <= 1.5 * taken + longest + 5
+    assert taken <= most(world.study)
+    assert bound(world.study) <= 1.5 * taken + longest + 5
 
 
 @settings(deadline=None, max_examples=10)

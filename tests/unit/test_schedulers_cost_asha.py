@@ -152,3 +152,14 @@ def test_its_defaults_are_those_of_the_reference():
     made = scheduler()
     assert (made.min_resource, made.reduction_factor, made.brackets) == (1, 3, 1)
     assert made.to_json() == {"type": "cost_asha", "max_resource": 9, "cost": "seconds"}
+
+
+def test_a_trial_that_never_reports_its_cost_has_failed():
+    machine = Machine(scheduler(), slots=3, trials=3)
+    machine.decide()
+    machine.pause(0, result(0.1, 2))
+    machine.pause(1, {"loss": 0.2})
+    assert machine.history.trials[0].failure is None
+    assert str(machine.history.trials[1].failure) == (
+        "metric: no report has 'seconds', which the scheduler goes by"
+    )

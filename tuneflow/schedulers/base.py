@@ -114,6 +114,11 @@ class Scheduler(ABC):
         """Return the next decision, or None when there is nothing to do until more is known."""
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that it goes by beside the study's own; a trial without one has failed."""
+        return ()
+
+    @property
     def limit(self) -> Resource | None:
         """The level at which a trial is complete; None leaves the end to the objective."""
         return None

@@ -47,7 +47,7 @@ class CostASHA(AsyncHalving):
     the largest K for which ``C(K) <= C(N) / eta``. So many cheap trials go on, or few dear ones;
     if all cost the same this is ASHA. Sums are exact. A report whose cost is missing, negative or
     not finite ranks last and counts as free. So does a failed trial, but for the cost that it
-    reported before.
+    reported before. A trial that never reports it has failed.
     """
 
     type: ClassVar[str] = "cost_asha"
@@ -61,6 +61,11 @@ class CostASHA(AsyncHalving):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.cost), "cost", "the name of the metric is empty")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The cost."""
+        return (self.cost,)
 
     def rungs(self, history: History) -> Rungs[_Result]:
         """Return the empty rungs; a result is a loss and a cost."""

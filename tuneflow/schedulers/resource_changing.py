@@ -99,6 +99,11 @@ class ResourceChanging(Scheduler):
         return self.base.limit
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Those of the base."""
+        return self.base.metrics
+
+    @property
     def default_trials(self) -> int | None:
         """That of the base."""
         return self.base.default_trials
