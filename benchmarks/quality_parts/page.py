@@ -87,7 +87,8 @@ def _worse(compared: Sequence[Comparison]) -> str:
     if not worse:
         return f"None of the {len(compared)} comparisons finds ours worse beyond the noise."
     names = ", ".join(f"`{c.ours}` than `{c.reference}`" for c in worse)
-    return f"Of {len(compared)} comparisons {len(worse)} find ours worse beyond the noise: {names}."
+    found = f"{len(worse)} find" if len(worse) > 1 else "one finds"
+    return f"Of {len(compared)} comparisons {found} ours worse beyond the noise: {names}."
 
 
 def seeds_line(measured: Measured) -> str:
