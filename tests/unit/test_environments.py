@@ -185,7 +185,7 @@ class TestCommands:
             self.installer(log)._run(["/no-such-command"])
 
     def test_a_text_without_credentials_stays_as_it_is(self):
-        text = "a @ https://host/x@1.whl and git+ssh://host/y"
+        text = "a @ https://host/x@1.zip and git+ssh://host/y"
         assert redacted(text) == text
 
 
