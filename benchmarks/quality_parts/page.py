@@ -193,10 +193,18 @@ def searchers_table(measured: Measured) -> str:
     for name in plain:
         cells = [f"`{name.partition('/')[2]}`"]
         for key in (name, name.replace("/", "/asha+")):
-            cells += [_regret(measured.median(key, place), -math.inf) for place in places]
+            cells += [_searched(measured, key, place) for place in places]
         rows.append([*cells, _seconds(measured.runs, name, "bowl6")[1]])
     head = ["searcher", *places, *(f"{place}, ASHA" for place in places), "seconds, bowl6"]
     return _table(head, rows)
+
+
+def _searched(measured: Measured, name: str, problem: str) -> str:
+    """Return the median regret of a searcher; nothing while some of its seeds are missing."""
+    seeds = sum((name, problem) == key[:2] for key in measured.runs.records)
+    if seeds < SEARCHED.seeds:
+        return ""
+    return _regret(measured.median(name, problem), -math.inf)
 
 
 def seconds_table(runs: Runs) -> str:

@@ -70,8 +70,9 @@ Medians over the seeds; the best of each problem is bold.
 ## Searchers
 
 40 trials to the end (FIFO), and ASHA for the whole time where a searcher proposes in milliseconds.
-5 seeds, so read differences below a factor of 2 as noise. Failed trials are among the 40. HEBO and
-dragonfly need environments of their own and tens of seconds to begin, and Ax ran on bowl6 only.
+5 seeds, so read differences below a factor of 2 as noise. Failed trials are among the 40. What is
+empty was not run with all seeds. HEBO and dragonfly, which need environments of their own and tens
+of seconds to begin, are not compared.
 
 {searchers}
 
