@@ -31,28 +31,14 @@ def front(points: Sequence[Point]) -> list[int]:
     return sorted(best)
 
 
-def fronts(points: Sequence[Point]) -> list[list[int]]:
-    """Return the positions of all points, sorted into fronts (non-dominated sorting).
-
-    The first front is that of all points, the second that of the points without the first, and
-    so on; each is in rising order. Points are put into fronts one by one, with a binary search
-    (Zhang, Tian, Cheng, Jin: An Efficient Approach to Nondominated Sorting for Evolutionary
-    Multiobjective Optimization, IEEE Transactions on Evolutionary Computation 19(2), 2015).
-    """
-    found: list[list[int]] = []
-    for position in _by_value(points):
-        home = _home(position, found, points)
-        if home == len(found):
-            found.append([])
-        found[home].append(position)
-    return [sorted(one) for one in found]
-
-
 def insert(found: list[list[int]], points: Sequence[Point], position: int) -> None:
-    """Put one more point into fronts as `fronts` returns them, in place.
+    """Put one more point into the fronts of those before it (non-dominated sorting), in place.
 
-    Whoever it dominates in its front moves to the next one, and so on down. Fronts get out of
-    rising order.
+    The first front is that of all points, the second that of the points without the first, and so
+    on. The point's own is the first in which nobody dominates it, as in Zhang, Tian, Cheng, Jin: An
+    Efficient Approach to Nondominated Sorting for Evolutionary Multiobjective Optimization, IEEE
+    Transactions on Evolutionary Computation 19(2), 2015. Whoever it dominates in its front moves to
+    the next one, and so on down. Within a front the order means nothing.
     """
     level, moving = _home(position, found, points), [position]
     while moving and level < len(found):

@@ -10,13 +10,11 @@ from tuneflow.testing import SearcherSuite
 
 class TestHyperOpt(SearcherSuite):
     def make(self, **given):
-        pytest.importorskip("hyperopt")
         return hyperopt.HyperOpt(n_startup_jobs=3, **given)
 
 
 class TestHyperOptAnneal(SearcherSuite):
     def make(self, **given):
-        pytest.importorskip("hyperopt")
         return hyperopt.HyperOpt(algorithm="anneal", **given)
 
 
@@ -24,7 +22,6 @@ class TestHyperOptRand(SearcherSuite):
     examples = 3
 
     def make(self, **given):
-        pytest.importorskip("hyperopt")
         return hyperopt.HyperOpt(algorithm="rand", **given)
 
 
@@ -34,7 +31,6 @@ class TestSkOpt(SearcherSuite):
     examples = 1
 
     def make(self, **given):
-        pytest.importorskip("skopt")
         return skopt.SkOpt(n_initial_points=2, acq_func="EI", **given)
 
 
@@ -44,7 +40,6 @@ class TestSkOptWithTrees(SearcherSuite):
     examples = 1
 
     def make(self, **given):
-        pytest.importorskip("skopt")
         return skopt.SkOpt(base_estimator="ET", n_initial_points=2, **given)
 
 
@@ -54,7 +49,6 @@ class TestBayesOpt(SearcherSuite):
     examples = 2
 
     def make(self, **given):
-        pytest.importorskip("bayes_opt")
         return bayesopt.BayesOpt(init_points=2, **given)
 
 
@@ -64,7 +58,6 @@ class TestNevergrad(SearcherSuite):
     examples = 4
 
     def make(self, **given):
-        pytest.importorskip("nevergrad")
         return nevergrad.Nevergrad(**given)
 
 
@@ -73,7 +66,6 @@ class TestNevergradDifferentialEvolution(SearcherSuite):
     examples = 4
 
     def make(self, **given):
-        pytest.importorskip("nevergrad")
         return nevergrad.Nevergrad(optimizer="DE", **given)
 
 
@@ -81,7 +73,6 @@ class TestCFO(SearcherSuite):
     conditional = False
 
     def make(self, **given):
-        pytest.importorskip("flaml")
         return flaml.CFO(**given)
 
 
@@ -89,7 +80,6 @@ class TestBlendSearch(SearcherSuite):
     conditional = False
 
     def make(self, **given):
-        pytest.importorskip("flaml")
         return flaml.BlendSearch(**given)
 
 
@@ -110,6 +100,5 @@ class TestSMAC(SearcherSuite):
     examples = 1
 
     def make(self, **given):
-        pytest.importorskip("smac")
         small = {"n_initial": 2, "n_trees": 2, "challengers": 20, "local_searches": 1}
         return smac.SMAC(**small, **given)

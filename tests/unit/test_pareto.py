@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuneflow.pareto import dominates, epsilon_net, front, fronts, insert
+from tests.peeling import peeled, undominated
+from tuneflow.pareto import dominates, epsilon_net, front, insert
 
 NUMBERS = st.integers(-3, 3).map(float) | st.floats(-10, 10)
 
@@ -21,20 +22,6 @@ def points(least=1, most=3):
         return st.lists(usable | useless, max_size=15)
 
     return st.integers(least, most).flatmap(of)
-
-
-def undominated(among, cloud):
-    """Return whom nobody among them dominates, by comparing all with all."""
-    return [p for p in among if not any(dominates(cloud[other], cloud[p]) for other in among)]
-
-
-def peeled(cloud):
-    """Return the fronts by taking one after the other away."""
-    left, found = list(range(len(cloud))), []
-    while left:
-        found.append(undominated(left, cloud))
-        left = [p for p in left if p not in found[-1]]
-    return found
 
 
 @pytest.mark.parametrize(
@@ -54,7 +41,7 @@ def test_a_point_dominates_when_it_is_nowhere_worse_and_somewhere_better(one, ot
 
 
 def test_no_points_have_no_front():
-    assert front([]) == fronts([]) == epsilon_net([]) == []
+    assert front([]) == epsilon_net([]) == []
 
 
 def test_equal_points_are_in_one_front():
@@ -62,8 +49,7 @@ def test_equal_points_are_in_one_front():
 
 
 @given(points())
-def test_fronts_are_what_is_left_when_the_ones_before_are_taken_away(cloud):
-    assert fronts(cloud) == peeled(cloud)
+def test_the_front_is_what_nobody_dominates(cloud):
     assert front(cloud) == undominated(range(len(cloud)), cloud)
 
 

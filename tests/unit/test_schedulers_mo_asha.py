@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.machine import NAN, Machine
+from tests.peeling import peeled
 from tuneflow.errors import SpecError
 from tuneflow.events import Stopped
-from tuneflow.pareto import epsilon_net, fronts
+from tuneflow.pareto import epsilon_net
 from tuneflow.schedulers import ASHA, MOASHA
 from tuneflow.schedulers.mo_asha import ParetoRung
 from tuneflow.testing.world import World, fates
@@ -131,7 +132,7 @@ def test_a_rung_knows_its_top_as_if_it_sorted_all_anew(points, eta):
         count = math.floor((trial + 1) / Fraction(str(eta)))
         ranked = [
             one[k]
-            for one in fronts(points[: trial + 1])
+            for one in peeled(points[: trial + 1])
             for k in epsilon_net([points[p] for p in one])
         ]
         assert rung.top_size == count

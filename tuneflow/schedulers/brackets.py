@@ -196,16 +196,14 @@ class Brackets(Index):
 
 
 @dataclass(frozen=True)
-class SynchronousScheduler(Scheduler):
-    """A scheduler that is a cycle of bracket shapes.
+class BracketScheduler(Scheduler):
+    """What schedulers with fixed rungs have in common.
 
     Args:
         max_resource: R, the level at which a trial is complete.
         min_resource: the least that is given to a trial. Default 1.
         reduction_factor: eta; the best 1/eta of a rung go on. Default 3.
     """
-
-    resuming: ClassVar[str] = "promoted"
 
     max_resource: Resource
     min_resource: Resource = 1
@@ -224,6 +222,13 @@ class SynchronousScheduler(Scheduler):
     def levels(self) -> list[Resource]:
         """Every rung level, lowest first; the last is ``max_resource``."""
         return falling_levels(self.min_resource, self.max_resource, self.reduction_factor)
+
+
+@dataclass(frozen=True)
+class SynchronousScheduler(BracketScheduler):
+    """A scheduler that is a cycle of bracket shapes; see `BracketScheduler`."""
+
+    resuming: ClassVar[str] = "promoted"
 
     @abstractmethod
     def shapes(self) -> list[Ladder]:

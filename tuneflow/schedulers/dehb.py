@@ -13,15 +13,14 @@ from typing import ClassVar
 from tuneflow.events import Closed, Finished, Launched, Stopped
 from tuneflow.history import History
 from tuneflow.index import Index
-from tuneflow.schedulers.base import Decision, Scheduler, Start
-from tuneflow.schedulers.brackets import Ladder
+from tuneflow.schedulers.base import Decision, Start
+from tuneflow.schedulers.brackets import BracketScheduler, Ladder
 from tuneflow.schedulers.hyperband import Hyperband
-from tuneflow.schedulers.levels import check_factor, check_resources, falling_levels
 from tuneflow.trial import Resource
 
 
 @dataclass(frozen=True)
-class DEHB(Scheduler):
+class DEHB(BracketScheduler):
     """Run Hyperband's brackets, of HpBandSter's sizes, with a new trial in each place.
 
     Args:
@@ -40,24 +39,6 @@ class DEHB(Scheduler):
     """
 
     type: ClassVar[str] = "dehb"
-
-    max_resource: Resource
-    min_resource: Resource = 1
-    reduction_factor: float = 3
-
-    def __post_init__(self) -> None:
-        check_resources(self.min_resource, self.max_resource)
-        check_factor(self.reduction_factor)
-
-    @property
-    def limit(self) -> Resource | None:
-        """The level at which a trial is complete."""
-        return self.max_resource
-
-    @property
-    def levels(self) -> list[Resource]:
-        """Every rung level, lowest first; the last is ``max_resource``."""
-        return falling_levels(self.min_resource, self.max_resource, self.reduction_factor)
 
     @property
     def default_trials(self) -> int | None:
