@@ -25,6 +25,7 @@ PURE = (
     "history",
     "nearest",
     "budget",
+    "checkpointing",
     "space",
     "schedulers",
     "stoppers",

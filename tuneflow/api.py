@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from tuneflow.asktell import AskTellStudy
 from tuneflow.budget import Budget
+from tuneflow.checkpointing import Checkpointing
 from tuneflow.driving import load_stored_objective, make_executor, run
 from tuneflow.executors.base import Executor
 from tuneflow.goals import Modes, Names
@@ -50,6 +51,7 @@ def tune(
     max_concurrent: int | None = None,
     constraints: Sequence[str] = (),
     stop: StopLike | Sequence[StopLike] | None = None,
+    checkpoints: Checkpointing | Mapping[str, Any] | None = None,
     trackers: Sequence[TrackerLike] = (),
     observers: Sequence[Observer] = (),
     progress: bool = True,
@@ -83,6 +85,9 @@ def tune(
             breaks one is never the best. Default none.
         stop: what ends trials, or the study, beside the scheduler: a stopper or a list of them,
             each an instance, a type name or ``{"type": "trial_plateau", …}``. Default none.
+        checkpoints: when checkpoints are saved and which are kept, such as
+            ``{"seconds": 600, "keep": {"last": 1, "best": 3}}``; see
+            `tuneflow.checkpointing.Checkpointing`. Default: at each report, and all.
         trackers: what writes down elsewhere what happens, each an instance, a type name or
             ``{"type": "jsonl", "path": …}``. They are no part of the study.
         observers: called with the history and the new facts after each commit.
@@ -115,6 +120,7 @@ def tune(
             resources=resources,
             constraints=constraints,
             stop=stop,
+            checkpoints=checkpoints,
         )
     )
     place = LastPlace(str(Path.cwd()), _described(executor), described(trackers))

@@ -175,11 +175,15 @@ def load_stored_objective(study: Study, folder: Path) -> Objective:
 def job_of(opened: OpenStudy) -> Job:
     """Return what workers are told of a study."""
     resources = opened.study.resources
+    checkpoints = opened.study.checkpoints
     job = Job(
         storage=opened.url,
         metric=opened.study.metric,
         resources=resources,
         most_resources=opened.study.scheduler.most_resources,
+        checkpoint_every=checkpoints.period,
+        checkpoint_seconds=checkpoints.seconds,
+        background=checkpoints.background,
     )
     # A trial that is kept warm keeps its memory of the GPU, which others need meanwhile.
     return replace(job, warm=0.0) if Request.parse(resources).gpu else job

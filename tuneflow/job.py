@@ -18,7 +18,11 @@ class Job:
             each trial a process, which can be killed and whose crash harms nobody.
         timeout: the most seconds that the objective may take for a segment, or None.
         checkpoint_every: a checkpoint is saved at every so many reports, and where the segment
-            ends.
+            ends; None for the latter alone.
+        checkpoint_seconds: and at the first report after so many seconds since the last one was
+            saved, or None.
+        background: whether the trial goes on while its checkpoint is being stored. An executor
+            that runs in step with the driver stores it first.
         env: environment variables of the trials; with threads, of the worker's process.
         grace: seconds between asking an objective to end and ending it by force.
         warm: seconds that a paused trial is kept suspended for its next segment; 0 for none. It
@@ -33,7 +37,9 @@ class Job:
     metric: str
     isolation: Literal["thread", "process"] = "thread"
     timeout: float | None = None
-    checkpoint_every: int = 1
+    checkpoint_every: int | None = 1
+    checkpoint_seconds: float | None = None
+    background: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
     warm: float = 30.0

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from tuneflow.budget import Budget, Plateau
+from tuneflow.checkpointing import Checkpointing, Keep
 from tuneflow.errors import SpecError, did_you_mean
 from tuneflow.executors.placement import Request
 from tuneflow.goals import make_objectives, parse_constraints
@@ -33,6 +34,7 @@ STUDY_KEYS = (
     "resources",
     "constraints",
     "stop",
+    "checkpoints",
 )
 _NEEDED = ("objective", "space", "metric", "mode")
 
@@ -61,6 +63,7 @@ def plain_spec(
     scheduler: Scheduler | Mapping[str, Any] | str | None = None,
     budget: Budget | Mapping[str, Any] | None = None,
     stop: StopLike | Sequence[StopLike] | None = None,
+    checkpoints: Checkpointing | Mapping[str, Any] | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """Return the arguments of `tuneflow.tune` as plain data, for `study_from_json`.
@@ -72,6 +75,7 @@ def plain_spec(
         scheduler: likewise.
         budget: an instance or its JSON form.
         stop: stoppers, or one alone, each as a searcher is given.
+        checkpoints: an instance or its JSON form.
         others: the other keys of `tuneflow.study.Study`.
 
     Raises:
@@ -85,6 +89,7 @@ def plain_spec(
         "scheduler": _plugin("scheduler", scheduler),
         "budget": budget.to_json() if isinstance(budget, Budget) else budget,
         "stop": [stopper.to_json() for stopper in _stop(stop)],
+        "checkpoints": _plain_checkpoints(checkpoints),
     }
 
 
@@ -95,6 +100,10 @@ def _plugin(kind: str, given: Any) -> Any:
     if given is None or isinstance(given, str | Mapping):
         return given
     raise SpecError(kind, f"{given!r} is no {kind}", "give an instance, a type name or a mapping")
+
+
+def _plain_checkpoints(given: Checkpointing | Mapping[str, Any] | None) -> Any:
+    return given.to_json() if isinstance(given, Checkpointing) else given
 
 
 def study_from_json(data: Mapping[str, Any]) -> Study:
@@ -127,6 +136,7 @@ def study_from_json(data: Mapping[str, Any]) -> Study:
         other_metrics=dict(others),
         constraints=_constraints(data.get("constraints")),
         stop=_stop(data.get("stop")),
+        checkpoints=_checkpoints(_mapping(data, "checkpoints")),
     )
 
 
@@ -174,6 +184,14 @@ def _budget(data: Mapping[str, Any]) -> Budget:
         build(Plateau, plateau, "budget.plateau")
     budget: Budget = build(Budget, data, "budget")
     return budget
+
+
+def _checkpoints(data: Mapping[str, Any]) -> Checkpointing:
+    keep = data.get("keep")
+    if isinstance(keep, Mapping):
+        build(Keep, keep, "checkpoints.keep")
+    made: Checkpointing = build(Checkpointing, data, "checkpoints")
+    return made
 
 
 def _resources(data: Mapping[str, Any]) -> Mapping[str, Any]:

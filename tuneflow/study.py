@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from tuneflow.budget import Budget
+from tuneflow.checkpointing import Checkpointing
 from tuneflow.errors import SpecError
 from tuneflow.events import Exhausted, Fact, Finished, Halted, Launched, Stopped
 from tuneflow.goals import Objectives, make_objectives, parse_constraints
@@ -60,6 +61,7 @@ class Study:
         constraints: bounds on reported metrics, each like ``latency_ms <= 100``. A trial that
             breaks one is never the best, and not in the front. Default none.
         stop: what ends trials, or the study, beside the scheduler. Default nothing.
+        checkpoints: when checkpoints are saved, and which are kept. Default: at each report, all.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Study:
     other_metrics: Mapping[str, Mode] = field(default_factory=dict)
     constraints: Sequence[str] = ()
     stop: tuple[Stopper, ...] = ()
+    checkpoints: Checkpointing = field(default_factory=Checkpointing)
 
     def __post_init__(self) -> None:
         make_objectives(
@@ -174,6 +177,8 @@ class Study:
             data["constraints"] = list(self.constraints)
         if self.stop:
             data["stop"] = [stopper.to_json() for stopper in self.stop]
+        if self.checkpoints != Checkpointing():
+            data["checkpoints"] = self.checkpoints.to_json()
         return data
 
 

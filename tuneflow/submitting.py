@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tuneflow.api import Train
 from tuneflow.budget import Budget
+from tuneflow.checkpointing import Checkpointing
 from tuneflow.driving import make_executor
 from tuneflow.last_place import LastPlace
 from tuneflow.remote import submission
@@ -40,6 +41,7 @@ def submit(
     round_size: int | Literal["all"] | None = None,
     max_concurrent: int | None = None,
     stop: StopLike | Sequence[StopLike] | None = None,
+    checkpoints: Checkpointing | Mapping[str, Any] | None = None,
     retry_failed: bool = False,
     uploads: Sequence[str | Path] = (),
     **executor: Any,
@@ -48,7 +50,7 @@ def submit(
 
     The driver is a task of the cluster: this process may end, and any worker may die. Submitted
     again while its driver lives, a study is left to it; afterwards it is gone on with. What the
-    arguments up to ``stop`` mean says `tuneflow.tune`.
+    arguments up to ``checkpoints`` mean says `tuneflow.tune`.
 
     Args:
         train: the objective. A function travels with what it uses of the modules beside its own;
@@ -59,7 +61,7 @@ def submit(
         name: the study's name, which with the storage tells it from others.
         storage: the URL, or shared folder, that all workers reach.
         address: of the Dask scheduler, such as ``tcp://10.0.0.5:8786``.
-        scheduler: see `tuneflow.tune`, and so for all up to ``stop``.
+        scheduler: see `tuneflow.tune`, and so for all up to ``checkpoints``.
         searcher: likewise; the package that it needs must be on the workers.
         trials: likewise.
         seed: likewise.
@@ -68,6 +70,7 @@ def submit(
         round_size: likewise.
         max_concurrent: likewise.
         stop: likewise.
+        checkpoints: likewise.
         retry_failed: try failed trials again, also in a study that has finished.
         uploads: ``.py`` files, folders of packages or ZIP archives that workers need to import.
         executor: more of `tuneflow.executors.DaskExecutor`: ``isolation``, ``timeout``,
@@ -99,6 +102,7 @@ def submit(
             round_size=round_size,
             max_concurrent=max_concurrent,
             stop=stop,
+            checkpoints=checkpoints,
             budget=budget,
             resources=resources,
         )

@@ -116,6 +116,11 @@ def refreshed(opened):
     return opened.history
 
 
+def count_workers(address):
+    with Client(address, set_as_default=False) as client:
+        return len(client.nthreads())
+
+
 def runs_for_nobody(address):
     """Return whether a worker runs something that the scheduler has taken back."""
     with Client(address, set_as_default=False) as client:
@@ -323,6 +328,8 @@ class TestDeaths:
                     future = connection.submit(given)
                     until(lambda: {(0, 2), (1, 2)} <= set(noted(place)))
                     os.kill(holder(address, given.key), signal.SIGKILL)
+                    # Asking a worker that has just died takes longer than this test waits.
+                    until(lambda: count_workers(address) == 1)
                     until(lambda: runs_for_nobody(address))
                     place.gate.touch()
                     connection.result(future)

@@ -14,6 +14,7 @@ from tuneflow.airflow.stage_operators import BestOperator
 from tuneflow.airflow.stage_tasks import StageTasks
 from tuneflow.airflow.stages import require_whole, stages_of
 from tuneflow.budget import Budget
+from tuneflow.checkpointing import Checkpointing
 from tuneflow.errors import SpecError
 from tuneflow.goals import Modes, Names
 from tuneflow.pipeline.template import Existing
@@ -51,6 +52,7 @@ def tune_task_group(
     max_concurrent: int | None = None,
     constraints: Sequence[str] = (),
     stop: StopLike | Sequence[StopLike] | None = None,
+    checkpoints: Checkpointing | Mapping[str, Any] | None = None,
     **task_args: Any,
 ) -> BestOutput:
     """Make the tasks of a study, and return what its last one returns.
@@ -90,6 +92,7 @@ def tune_task_group(
         max_concurrent: see `tuneflow.tune`; how many trials begin before Airflow comes to them.
         constraints: see `tuneflow.tune`.
         stop: see `tuneflow.tune`.
+        checkpoints: see `tuneflow.tune`.
         task_args: operator arguments of all tasks, such as ``retries`` or ``executor_config``;
             a ``trigger_rule`` is that of the first task, which begins the group.
 
@@ -119,6 +122,7 @@ def tune_task_group(
         max_concurrent=max_concurrent,
         constraints=constraints,
         stop=stop,
+        checkpoints=checkpoints,
     )
     study = template.check()
     if not study.in_rounds:

@@ -23,6 +23,7 @@ from tuneflow.airflow.versions import (
     TaskDeferred,
 )
 from tuneflow.budget import Budget
+from tuneflow.checkpointing import Checkpointing
 from tuneflow.errors import ClusterError
 from tuneflow.executors.placement import Request
 from tuneflow.goals import Modes, Names
@@ -93,6 +94,7 @@ class TuneOperator(BaseOperator):
         max_concurrent: int | None = None,
         constraints: Sequence[str] = (),
         stop: StopLike | Sequence[StopLike] | None = None,
+        checkpoints: Checkpointing | Mapping[str, Any] | None = None,
         name: str | None = None,
         conn_id: str = "dask_default",
         isolation: Literal["thread", "process"] = "thread",
@@ -123,6 +125,7 @@ class TuneOperator(BaseOperator):
             max_concurrent=max_concurrent,
             constraints=constraints,
             stop=stop,
+            checkpoints=checkpoints,
             conn_id=conn_id,
             existing=existing,
             isolation=isolation,

@@ -53,7 +53,8 @@ class InlineExecutor(Executor):
     def open(self, job: Job, objective: Objective) -> None:
         """Take note of what to run."""
         timeout = job.timeout if self.timeout is None else self.timeout
-        self._job = replace(job, isolation=self.isolation, timeout=timeout)
+        # In step with the driver, a report is not told before its checkpoint is stored.
+        self._job = replace(job, isolation=self.isolation, timeout=timeout, background=False)
         self._objective = objective
 
     def submit(self, segment: Segment) -> None:

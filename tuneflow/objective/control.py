@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-How: TypeAlias = Literal["stop", "abandon"]
-"""End with the outcome "stopped", or without any, so that the segment can be run again."""
+How: TypeAlias = Literal["preempt", "stop", "abandon"]
+"""How to end, from the mildest to the strongest.
+
+"preempt" saves a checkpoint at the next report and ends without an outcome, so that the segment
+goes on elsewhere from there; "stop" ends with the outcome "stopped"; "abandon" without any, at once.
+"""
+
+_STRENGTH: Final = {None: 0, "preempt": 1, "stop": 2, "abandon": 3}
 
 
 class Control:
@@ -23,9 +29,9 @@ class Control:
         self._lock = threading.Lock()
 
     def request(self, how: How) -> None:
-        """Ask for an end; "abandon" outweighs "stop"."""
+        """Ask for an end; the strongest that was asked for counts."""
         with self._lock:
-            if self.requested != "abandon":
+            if _STRENGTH[how] > _STRENGTH[self.requested]:
                 self.requested = how
             if self._wake is not None:
                 self._wake()
@@ -33,6 +39,10 @@ class Control:
     def stop(self) -> None:
         """End at the next report, as stopped."""
         self.request("stop")
+
+    def preempt(self) -> None:
+        """End without an outcome, at a checkpoint if there is time for one."""
+        self.request("preempt")
 
     def abandon(self) -> None:
         """End without an outcome."""

@@ -26,7 +26,8 @@ class Context:
         start: the level to go on from; above ``segment.start`` when a crashed segment goes on.
         restore: directory of the checkpoint to start from, or None.
         directory: the trial's own directory, in one that is the trial's too; made when needed.
-        every: a checkpoint is wanted at every so many reports, and where the segment ends.
+        every: a checkpoint is wanted at every so many reports, and where the segment ends; None
+            for the latter alone.
         log: where the output goes.
         env: environment variables to set.
         grace: seconds between asking a process to end and killing it.
@@ -37,7 +38,7 @@ class Context:
     start: Resource
     restore: Path | None
     directory: Path
-    every: int = 1
+    every: int | None = 1
     log: Log = field(default_factory=Log)
     env: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
@@ -50,7 +51,8 @@ class Context:
     def wants_checkpoint(self, count: int, resource: Resource) -> bool:
         """Return whether the segment's report number ``count``, from 1, is to be saved."""
         until = self.segment.until
-        return count % self.every == 0 or (until is not None and resource >= until)
+        is_due = self.every is not None and count % self.every == 0
+        return is_due or (until is not None and resource >= until)
 
 
 @dataclass(frozen=True, slots=True)

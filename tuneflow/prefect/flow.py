@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tuneflow.budget import Budget
+from tuneflow.checkpointing import Checkpointing
 from tuneflow.goals import Modes, Names
 from tuneflow.pipeline.template import Existing
 from tuneflow.prefect.lending import Storage
@@ -42,6 +43,7 @@ def tune_flow(
     max_concurrent: int | None = None,
     constraints: Sequence[str] = (),
     stop: StopLike | Sequence[StopLike] | None = None,
+    checkpoints: Checkpointing | Mapping[str, Any] | None = None,
     isolation: Literal["thread", "process"] = "thread",
     timeout: float | None = None,
     existing: Existing = "resume",
@@ -84,6 +86,7 @@ def tune_flow(
         max_concurrent: how many trials may run at once.
         constraints: see `tuneflow.tune`.
         stop: see `tuneflow.tune`.
+        checkpoints: see `tuneflow.tune`.
         isolation: "thread" runs a trial in the process of its task, "process" in one of its own.
         timeout: seconds after which a segment fails, or None.
         existing: what a new run of the flow does with a study of this name: "resume" goes on with
@@ -113,6 +116,7 @@ def tune_flow(
         "max_concurrent": max_concurrent,
         "constraints": constraints,
         "stop": stop,
+        "checkpoints": checkpoints,
     }
     make = functools.partial(
         make_flow,
