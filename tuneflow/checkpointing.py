@@ -28,7 +28,7 @@ class Keep:
         for name in ("last", "best"):
             value = getattr(self, name)
             if value is not None:
-                _require(isinstance(value, int) and value >= 0, f"keep.{name}", value, "0 or more")
+                _require(value >= 0, f"keep.{name}", value, "0 or more")
 
     @property
     def all(self) -> bool:
@@ -59,7 +59,7 @@ class Checkpointing:
     def __post_init__(self) -> None:
         every, seconds = self.every, self.seconds
         if every is not None:
-            _require(isinstance(every, int) and every >= 1, "every", every, "1 or more")
+            _require(every >= 1, "every", every, "1 or more")
         if seconds is not None:
             is_time = math.isfinite(seconds) and seconds > 0
             _require(is_time, "seconds", seconds, "a number above 0")

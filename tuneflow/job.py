@@ -19,10 +19,6 @@ class Job:
         timeout: the most seconds that the objective may take for a segment, or None.
         checkpoint_every: a checkpoint is saved at every so many reports, and where the segment
             ends; None for the latter alone.
-        checkpoint_seconds: and at the first report after so many seconds since the last one was
-            saved, or None.
-        background: whether the trial goes on while its checkpoint is being stored. An executor
-            that runs in step with the driver stores it first.
         env: environment variables of the trials; with threads, of the worker's process.
         grace: seconds between asking an objective to end and ending it by force.
         warm: seconds that a paused trial is kept suspended for its next segment; 0 for none. It
@@ -31,6 +27,10 @@ class Job:
             has been given others ignores it.
         most_resources: the most that a scheduler may tell one trial to occupy; None where it
             leaves that to ``resources``.
+        checkpoint_seconds: and at the first report after so many seconds since the last one was
+            saved, or None.
+        background: whether the trial goes on while its checkpoint is being stored. An executor
+            that runs in step with the driver stores it first.
     """
 
     storage: str
@@ -38,13 +38,13 @@ class Job:
     isolation: Literal["thread", "process"] = "thread"
     timeout: float | None = None
     checkpoint_every: int | None = 1
-    checkpoint_seconds: float | None = None
-    background: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
     warm: float = 30.0
     resources: Mapping[str, Any] = field(default_factory=dict)
     most_resources: Mapping[str, Any] | None = None
+    checkpoint_seconds: float | None = None
+    background: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that is sent to workers."""

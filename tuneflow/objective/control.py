@@ -10,7 +10,7 @@ How: TypeAlias = Literal["preempt", "stop", "abandon"]
 """How to end, from the mildest to the strongest.
 
 "preempt" saves a checkpoint at the next report and ends without an outcome, so that the segment
-goes on elsewhere from there; "stop" ends with the outcome "stopped"; "abandon" without any, at once.
+goes on elsewhere from there; "stop" ends with the outcome "stopped"; "abandon" with none, at once.
 """
 
 _STRENGTH: Final = {None: 0, "preempt": 1, "stop": 2, "abandon": 3}
