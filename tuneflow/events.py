@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tuneflow.errors import CorruptError
-from tuneflow.jsonio import decode_metrics, dumps, encode_metrics, loads
+from tuneflow.jsonio import dumps, encode_metrics, loads
+from tuneflow.shapes import Check, checks_of, require
 from tuneflow.trial import Failure, Params, Report, Resource, Status
 
 
@@ -147,6 +148,8 @@ _DEFAULTS: dict[type[Any], dict[str, Any]] = {
     for cls in _TYPES.values()
 }
 
+_CHECKS: dict[type[Any], dict[str, Check]] = {cls: checks_of(cls) for cls in _TYPES.values()}
+
 
 def encode(fact: Fact) -> str:
     """Return a fact as one line of JSON; fields that have their default are left out."""
@@ -171,15 +174,16 @@ def decode(line: str | bytes) -> Fact:
         data = loads(line)
         kind = data.pop("fact")
         return _decode(kind, data)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptError(f"not a fact of a study: {line[:200]!r} ({error})") from error
 
 
-def _decode(kind: str, data: Mapping[str, Any]) -> Fact:
+def _decode(kind: str, data: dict[str, Any]) -> Fact:
     if kind == "reported":
-        report = Report(data["resource"], decode_metrics(data["metrics"]), data.get("checkpoint"))
-        return Reported(data["trial"], report)
+        require(_CHECKS[Reported], data)
+        return Reported(data.pop("trial"), Report.from_json(data))
     if data.get("failure") is not None:
-        data = {**data, "failure": Failure(**data["failure"])}
+        data = {**data, "failure": Failure.from_json(data["failure"])}
     make: Callable[..., Fact] = _TYPES[kind]
+    require(_CHECKS[_TYPES[kind]], data)
     return make(**data)

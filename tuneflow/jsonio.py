@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -36,8 +37,17 @@ def encode_metrics(metrics: Mapping[str, float]) -> dict[str, float | str]:
 
 
 def decode_metrics(metrics: Mapping[str, float | str]) -> dict[str, float]:
-    """Return metrics as they were before `encode_metrics`."""
-    return {name: float(value) for name, value in metrics.items()}
+    """Return metrics as they were before `encode_metrics`. Raises ValueError for anything else."""
+    return {name: _decode_float(value) for name, value in metrics.items()}
+
+
+def _decode_float(value: float | str) -> float:
+    if isinstance(value, bool) or (isinstance(value, str) and value not in _NOT_FINITE):
+        raise ValueError(f"{value!r} is no metric")
+    try:
+        return float(value)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(f"{value!r} is no metric") from error
 
 
 def encode_float(value: float) -> float | str:

@@ -6,7 +6,6 @@ It is no part of the study, is overwritten by each run, and may be deleted.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tuneflow.jsonio import loads
+from tuneflow.redaction import is_secret_name
 from tuneflow.store import NotFound, Store
 
 PATH = "place.json"
-
-_SECRET = re.compile(r"secret|token|password|passwd|credential|api_?key", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def _without_secrets(value: Any) -> Any:
         return {
             key: _without_secrets(item)
             for key, item in value.items()
-            if not _SECRET.search(str(key)) and not _has_credentials(item)
+            if not is_secret_name(str(key)) and not _has_credentials(item)
         }
     if isinstance(value, list | tuple):
         return [_without_secrets(item) for item in value if not _has_credentials(item)]

@@ -12,6 +12,7 @@ from tuneflow.events import Fact
 from tuneflow.history import History
 from tuneflow.journal import Entry, Journal
 from tuneflow.jsonio import loads
+from tuneflow.objective.reference import refuse_secrets
 from tuneflow.spec import study_from_json
 from tuneflow.store import AlreadyExists, NotFound, Store
 from tuneflow.study import Study
@@ -42,9 +43,11 @@ class OpenStudy:
         """Create a study, or open the one that is there with the same spec.
 
         Raises:
+            SpecError: the spec has a secret in it.
             StorageError: the storage cannot be used.
             StudyExistsError: there is one of this name with another spec.
         """
+        refuse_secrets(study.objective)
         root = Store(storage)
         root.probe()
         store = root.child(study.name)
@@ -104,10 +107,12 @@ def check_place(study: Study, storage: str, *, probe: bool = False) -> None:
         probe: whether to use the storage; without that only its URL and the name are checked.
 
     Raises:
-        SpecError: no storage has such a URL, or none can have a study of this name.
+        SpecError: no storage has such a URL, none can have a study of this name, or the spec has
+            a secret in it.
         StorageError: the storage cannot be used.
         StudyExistsError: there is one of this name with another spec.
     """
+    refuse_secrets(study.objective)
     root = Store(storage)
     store = root.child(study.name)
     if probe:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from tuneflow.errors import CorruptError
 from tuneflow.jsonio import decode_metrics, encode_metrics
+from tuneflow.shapes import Check, checks_of, require
 
 Resource: TypeAlias = int | float
 """What a trial spends to be known better: epochs, boosting rounds, a fraction of the data."""
@@ -76,7 +77,8 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote. Raises TypeError, ValueError or KeyError for anything else."""
+        require(_CHECKS[cls], data)
         return cls(
             data["resource"],
             decode_metrics(data["metrics"]),
@@ -100,6 +102,8 @@ class Segment:
             schedule should be tied to.
         attempt: 0 for the first try, then one more for each recorded retry.
         resources: what it occupies; an amount that is not named is the study's. None: all are.
+        since: the trial's first segment with this configuration. Where ``checkpoint`` turns out to
+            be damaged, an older one of the segments from that one on takes its place.
     """
 
     trial: int
@@ -111,6 +115,7 @@ class Segment:
     max_resource: Resource | None = None
     attempt: int = 0
     resources: Mapping[str, Any] | None = None
+    since: int = 0
 
     @property
     def key(self) -> tuple[int, int]:
@@ -150,6 +155,13 @@ class Failure:
     def to_json(self) -> dict[str, str]:
         """Return the JSON form."""
         return {"kind": self.kind, "message": self.message, "traceback": self.traceback}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Failure:
+        """Read what `to_json` wrote. Raises TypeError or ValueError for anything else."""
+        failure = cls(**data)
+        require(_CHECKS[cls], data)
+        return failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +206,14 @@ class Outcome:
         """Read what `to_json` wrote. Raises CorruptError when it is something else."""
         try:
             failure = data["failure"]
+            require(_CHECKS[cls], data)
             outcome = cls(**{**data, "reports": (), "failure": None})
             return replace(
                 outcome,
                 reports=tuple(map(Report.from_json, data["reports"])),
-                failure=Failure(**failure) if failure else None,
+                failure=Failure.from_json(failure) if failure else None,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"an outcome does not have the right form: {error}") from error
 
 
@@ -250,6 +263,7 @@ class Trial:
         outdated: how many of its reports other parameters made: those from before it was cloned
             into, or resumed with other ones.
         resources: what its latest segment occupies, where that is not what the study says.
+        since: its first segment with the parameters that it has now.
     """
 
     number: int
@@ -272,6 +286,7 @@ class Trial:
     source: int | None = None
     outdated: int = 0
     resources: Mapping[str, Any] | None = None
+    since: int = 0
 
     def latest(self, metric: str) -> float | None:
         """Return the newest value of a metric, or None when no report has it."""
@@ -279,3 +294,8 @@ class Trial:
             if metric in report.metrics:
                 return report.metrics[metric]
         return None
+
+
+_CHECKS: dict[type[Any], dict[str, Check]] = {
+    cls: checks_of(cls) for cls in (Report, Failure, Outcome)
+}

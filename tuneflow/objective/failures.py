@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from tuneflow.redaction import redacted
 from tuneflow.trial import Failure
 
 TRACEBACK_LIMIT = 20_000
@@ -17,14 +18,15 @@ def failure_of(error: BaseException) -> Failure | None:
     """Return what an exception out of user code means; None for a clean ``sys.exit()``."""
     if isinstance(error, SystemExit):
         return _system_exit(error)
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = redacted(" ".join(str(error).split())) or type(error).__name__
     return Failure(type(error).__name__, _cut(message, 2000), user_traceback(error))
 
 
 def _system_exit(error: SystemExit) -> Failure | None:
     if error.code in (None, 0):
         return None
-    return Failure("exit", f"exited with status {error.code}", user_traceback(error))
+    said = redacted(f"exited with status {error.code}")
+    return Failure("exit", _cut(said, 2000), user_traceback(error))
 
 
 def exit_failure(returncode: int, output: str) -> Failure | None:
@@ -44,10 +46,10 @@ def _signal_name(number: int) -> str:
 
 
 def user_traceback(error: BaseException) -> str:
-    """Return a traceback that starts in the user's code, cut in the middle when it is long."""
+    """Return a traceback that starts in the user's code, without secrets, and not too long."""
     frames = _skip_own(error.__traceback__)
     lines = traceback.format_exception(type(error), error, frames)
-    return _cut("".join(lines), TRACEBACK_LIMIT)
+    return _cut(redacted("".join(lines)), TRACEBACK_LIMIT)
 
 
 def _skip_own(frames: TracebackType | None) -> TracebackType | None:

@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from typing import Any, TextIO
 
+from tuneflow.redaction import redacted_bytes
+
 LOG_LIMIT = 1_000_000
 """How many of a segment's last bytes of output are kept."""
 
@@ -38,9 +40,9 @@ class Log:
         self._dropped += len(chunk)
 
     def getvalue(self) -> bytes:
-        """Return what was kept, with a first line that says what was dropped."""
+        """Return what was kept, without secrets, under a line that says what was dropped."""
         with self._lock:
-            kept = b"".join(self._chunks)
+            kept = redacted_bytes(b"".join(self._chunks))
             dropped = self._dropped
         excess = max(len(kept) - self._limit, 0)
         if not dropped + excess:

@@ -12,6 +12,7 @@ from tuneflow.objective.importing import import_function, is_importable, origin
 from tuneflow.objective.parameters import WithParameters
 from tuneflow.objective.python import PythonObjective
 from tuneflow.objective.stream import Objective
+from tuneflow.redaction import is_secret_name
 
 Reference: TypeAlias = "str | Mapping[str, Any]"
 """``file.py:function``, ``module:function``, or a mapping with ``function`` or ``command``."""
@@ -88,6 +89,18 @@ def check_reference(
         given = next(iter(reference), "")
         raise SpecError("", f"{dict(reference)!r} is no objective", f"{_near(str(given))}{_FIX}")
     return dict(reference)
+
+
+def refuse_secrets(reference: Mapping[str, Any]) -> None:
+    """Raise SpecError for a secret among the ``env`` of a reference, which a study would store."""
+    for name, value in (reference.get("env") or {}).items():
+        text = str(value)
+        if is_secret_name(str(name)) and text and not text.startswith(("/", "{")):
+            raise SpecError(
+                f"objective.env.{name}",
+                "this looks like a secret, and a study is stored where many can read it",
+                "set it where the trials run, whose environment they have, and leave it out here",
+            )
 
 
 _FIX = "write file.py:function, module:function, or {command: [program, arguments]}"
