@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 _DAY = datetime.timedelta(days=1)
+_HERE = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def _certificate(name, key, authority):
         .not_valid_before(now - _DAY)
         .not_valid_after(now + _DAY)
         .add_extension(x509.BasicConstraints(ca=key is authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(_HERE), critical=False)
         .sign(authority, hashes.SHA256())
     )
 

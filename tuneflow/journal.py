@@ -94,6 +94,8 @@ class Journal:
     Attributes:
         next_number: the number that the next entry will have, as far as this journal has read.
         commits: how many entries this object has written.
+        is_safe: whether the storage is known to honour create-only writes. If not, the first
+            commit makes sure: a study may be gone on with where it was not begun.
     """
 
     def __init__(self, store: Store) -> None:
@@ -101,6 +103,7 @@ class Journal:
         self._unpacked: list[bytes] = []
         self.next_number = 0
         self.commits = 0
+        self.is_safe = False
 
     def read(self) -> list[Entry]:
         """Return the entries that were not read yet, in order.
@@ -127,8 +130,12 @@ class Journal:
         """Commit facts as the next entry.
 
         Without ``round_number`` the entry gets a nonce. Raises StudyConflictError when the
-        number is taken by other bytes: another driver is at work on this study.
+        number is taken by other bytes: another driver is at work on this study; StorageError
+        when the storage fails, or does not honour create-only writes.
         """
+        if not self.is_safe:
+            self._store.check_commits()
+            self.is_safe = True
         nonce = uuid.uuid4().hex if round_number is None else None
         entry = Entry(self.next_number, tuple(facts), round_number, nonce)
         data = entry.to_bytes()

@@ -13,12 +13,15 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, Self
 
 # An ending of '#' and digits is hidden from lists by obstore's local store. Nineteen digits, so
 # that no file of a user's is ever taken for one of ours and swept away.
 _STAGING = re.compile(r"#\d{19}$")
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+_SYNC_EVERY: Final = 8 << 20
 
 
 def publish(
@@ -44,16 +47,45 @@ def publish(
     finally:
         staging.unlink(missing_ok=True)
     if durable:
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     return True
 
 
-def sweep(root: Path, older_than: float) -> int:
+def stage(folder: Path, chunks: Iterable[bytes]) -> Path:
+    """Write a file that is on the disk and has no name yet; return where it lies.
+
+    Whoever calls this names it by moving it within the file system, or removes it. If the iterable
+    raises, nothing is left.
+    """
+    staging = folder / f"staged#{secrets.randbelow(10**19):019d}"
+    try:
+        _write(staging, chunks, durable=True)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
+    return staging
+
+
+def settle(target: Path) -> None:
+    """Force a file that is there, and its name, to the disk.
+
+    Whoever has written it may have been cut off before that.
+    """
+    handle = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    sync_folder(target.parent)
+
+
+def sweep(root: Path, older_than: float, *, dry_run: bool = False) -> int:
     """Remove staging files that killed processes left below ``root``; return how many.
 
     Args:
         root: the folder to look through.
         older_than: seconds since the last write, after which a staging file is abandoned.
+        dry_run: only count them.
     """
     limit = time.time() - older_than
     staged = (
@@ -62,16 +94,58 @@ def sweep(root: Path, older_than: float) -> int:
         for name in names
         if _STAGING.search(name)
     )
-    return sum(_remove_if_older(path, limit) for path in staged)
+    return sum(_remove_if_older(path, limit, dry_run) for path in staged)
 
 
 def _write(staging: Path, chunks: Iterable[bytes], *, durable: bool) -> None:
-    with _open_new(staging) as file:
+    with _open_new(staging) as file, _Syncing(file.fileno()) as syncing:
         for chunk in chunks:
             file.write(chunk)
+            if durable:
+                syncing.wrote(len(chunk))
         if durable:
             file.flush()
-            os.fsync(file.fileno())
+            syncing.finish()
+
+
+class _Syncing:
+    """Forces a file to the disk while it is still being written, so that the end waits for little.
+
+    Args:
+        handle: the number of the open file.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._unsynced = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._running: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def wrote(self, size: int) -> None:
+        """Take note of bytes that were handed to the system."""
+        self._unsynced += size
+        if self._unsynced >= _SYNC_EVERY and (self._running is None or self._running.done()):
+            self._raise_error()
+            self._pool = self._pool or ThreadPoolExecutor(1)
+            self._running = self._pool.submit(os.fsync, self._handle)
+            self._unsynced = 0
+
+    def finish(self) -> None:
+        """Return when everything is on the disk."""
+        self._raise_error()
+        os.fsync(self._handle)
+
+    def _raise_error(self) -> None:
+        # The system tells of a failed write once, to whoever syncs first.
+        if self._running is not None:
+            self._running.result()
 
 
 def _open_new(path: Path) -> BinaryIO:
@@ -86,7 +160,7 @@ def _make_folder(folder: Path) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
 
 
 def _name(staging: Path, target: Path, *, replace: bool) -> bool:
@@ -97,10 +171,15 @@ def _name(staging: Path, target: Path, *, replace: bool) -> bool:
         target.hardlink_to(staging)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise OSError(error.errno, "the file system has no hard links") from None
+        raise
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -112,11 +191,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _remove_if_older(path: Path, limit: float) -> bool:
+def _remove_if_older(path: Path, limit: float, dry_run: bool) -> bool:
     try:
         if path.stat().st_mtime >= limit:
             return False
-        path.unlink()
+        if not dry_run:
+            path.unlink()
     except FileNotFoundError:
         return False
     return True

@@ -5,7 +5,9 @@ Credentials and endpoints come from the environment variables that obstore reads
 ``AWS_ENDPOINT_URL`` for another server than Amazon's, and ``AWS_ALLOW_HTTP=true`` if that server
 speaks plain HTTP; ``AWS_PROFILE`` and ``~/.aws/credentials`` work when boto3 is installed. For GCS
 ``GOOGLE_APPLICATION_CREDENTIALS``, for Azure ``AZURE_STORAGE_ACCOUNT_NAME`` and
-``AZURE_STORAGE_ACCOUNT_KEY``. A request that fails is tried again for about 20 seconds.
+``AZURE_STORAGE_ACCOUNT_KEY``. docs/storage.md has the others, and what is retried and refused.
+
+A storage that fails for a while is waited for: see `tuneflow.patience`.
 
 A killed upload may leave parts in a bucket that no list shows: give the bucket a lifecycle rule
 that drops incomplete multipart uploads. In a folder it leaves a staging file, which `Store.probe`
@@ -18,45 +20,45 @@ import builtins
 import os
 import secrets
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import quote
 
-import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError
 
 from tuneflow.errors import StorageError, TuneflowError
+from tuneflow.large_objects import PART, Chunks, Stat, fetch, read_chunks
 from tuneflow.local_files import publish, sweep
+from tuneflow.object_requests import Requests
+from tuneflow.patience import in_parallel, patiently, place_of
 from tuneflow.store_errors import (
     CAUGHT,
     AlreadyExists,
     NotFound,
+    UnsettledError,
     explain,
     is_missing_bucket,
+    is_transient,
     is_unsupported,
 )
-from tuneflow.store_urls import check_key, check_name, local_root, normalise, open_objects
+from tuneflow.store_urls import check_key, check_name, normalise
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore import ObjectMeta
+    from typing_extensions import Buffer
 
-__all__ = ["AlreadyExists", "NotFound", "Store"]
+__all__ = ["AlreadyExists", "Chunks", "NotFound", "Stat", "Store", "read_chunks"]
 
-_CHUNK: Final = 1 << 20
-# The least that S3 takes as one part of a larger object.
-_PART: Final = 5 << 20
-# S3 takes at most 10,000 parts.
-_MAX_PARTS: Final = 9_000
-_PARTS_AT_ONCE: Final = 4
 _READERS: Final = 16
 _ATTEMPTS: Final = 3
 _ABANDONED: Final = 24 * 3600.0
+_A = TypeVar("_A")
 
 
-class Store:
+class Store(Requests):
     """A flat space of objects below a URL.
 
     Pickling a store keeps its URL alone: the process that unpickles it takes credentials from its
@@ -65,7 +67,8 @@ class Store:
 
     Keys are names joined by ``/``. `SpecError` refuses those that would leave the root (``..``) or
     that some storage cannot hold. Every other failure is a `StorageError` with the URL and the
-    cause.
+    cause. One that may pass by itself is one only when it has lasted for too long: 5 minutes, or as
+    ``TUNEFLOW_STORAGE_PATIENCE`` says.
 
     Args:
         url: ``file:///folder``, a plain path, ``memory://name`` (shared by the whole process),
@@ -77,9 +80,7 @@ class Store:
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
-        self.url = normalise(url)
-        self._root = local_root(self.url)
-        self._opened: tuple[ObjectStore, str] | None = None
+        super().__init__(normalise(url))
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
@@ -98,6 +99,15 @@ class Store:
         check_name(name)
         return type(self)(f"{self.url}/{quote(name)}")
 
+    def expected(self) -> Self:
+        """Return this store, which somebody else has used: wait for it from the first call on.
+
+        A storage that has not answered this process yet is waited for 20 s only, for its address
+        is likely to be wrong.
+        """
+        place_of(self.url).is_expected = True
+        return self
+
     def create(self, path: str, data: bytes) -> None:
         """Store an object only if there is none of this name; the commit of everything here.
 
@@ -111,21 +121,26 @@ class Store:
         """
         check_key(path)
         with self._errors("create", path):
-            if any(self._create_once(path, data) for _ in range(_ATTEMPTS)):
-                return
-        raise StorageError(
-            f"cannot create {self.url}/{path}: the storage says both that it exists and that it "
-            "does not"
-        )
+            self._patiently(lambda: self._create_once(path, data))
+
+    def add(self, path: str, data: bytes) -> bool:
+        """Store an object only if there is none, and say so; what is there is not looked at.
+
+        For objects that are named by their content. Not for commits: see `create`.
+        """
+        check_key(path)
+        with self._errors("add", path):
+            return not self._patiently(lambda: self._is_taken(path, data))
 
     def put(self, path: str, data: bytes) -> None:
         """Store an object, in place of one of the same name. For caches: not synced to the disk."""
         check_key(path)
         with self._errors("write", path):
             if self._root is not None:
-                publish(self._root / path, [data], replace=True, durable=False)
+                file = self._root / path
+                self._patiently(lambda: publish(file, [data], replace=True, durable=False))
             else:
-                self._put(path, data)
+                self._patiently(lambda: self._put(path, data))
 
     def upload(self, path: str, chunks: Iterable[bytes], size: int) -> None:
         """Store what an iterable yields, in constant memory.
@@ -134,17 +149,20 @@ class Store:
 
         Args:
             path: the key; an object of the same name is replaced.
-            chunks: the bytes.
+            chunks: the bytes. Where they can be gone through again, such as `Chunks`, all of it is
+                sent anew when the storage was away for more than 90 s, or a disk for a moment; what
+                an iterator has yielded cannot be.
             size: how many bytes to expect.
         """
         check_key(path)
         with self._errors("upload", path):
-            if self._root is not None:
-                publish(self._root / path, chunks, replace=True)
-            elif size <= _PART:
-                self._put(path, b"".join(chunks))
+            if self._root is None and size <= PART:
+                data = b"".join(chunks)
+                self._patiently(lambda: self._put(path, data))
+            elif isinstance(chunks, Iterator):
+                self._upload_once(path, chunks, size)
             else:
-                self._put(path, iter(chunks), max(_PART, size // _MAX_PARTS))
+                self._patiently(lambda: self._upload_once(path, chunks, size))
 
     def download(self, path: str, file: Path) -> None:
         """Fetch an object of any size into a file, which appears when it is complete.
@@ -156,7 +174,8 @@ class Store:
         with self._reading("download", path):
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._fetch(path, part)
+                objects, prefix = self._open()
+                fetch(objects, prefix + path, part, place_of(self.url))
                 part.replace(file)
             finally:
                 part.unlink(missing_ok=True)
@@ -165,7 +184,7 @@ class Store:
         """Return an object's bytes. Raises `NotFound`."""
         check_key(path)
         with self._reading("read", path):
-            return self._read(path)
+            return self._patiently(lambda: self._read(path))
 
     def get_many(self, paths: Sequence[str]) -> builtins.list[bytes | None]:
         """Return the bytes of many objects; None where there is none.
@@ -175,8 +194,7 @@ class Store:
         # A thread takes longer to start than a file does to be read.
         if len(paths) < 2 or self._root is not None:
             return [self._stored(path) for path in paths]
-        with ThreadPoolExecutor(min(_READERS, len(paths))) as pool:
-            return [*pool.map(self._stored, paths)]
+        return in_parallel(self._stored, paths, min(_READERS, len(paths)))
 
     def exists(self, path: str) -> bool:
         """Say whether there is an object of this name."""
@@ -184,11 +202,45 @@ class Store:
 
     def size(self, path: str) -> int | None:
         """Return an object's size in bytes, None if there is none."""
+        found = self.stat(path)
+        return found.size if found is not None else None
+
+    def stat(self, path: str) -> Stat | None:
+        """Return an object's size and when it was last written, None if there is none."""
         check_key(path)
         with suppress(NotFound), self._reading("look at", path):
-            objects, prefix = self._open()
-            return obstore.head(objects, prefix + path)["size"]
+            return self._patiently(lambda: Stat.of(self._head(path)))
         return None
+
+    def stats(self, prefix: str = "") -> dict[str, Stat]:
+        """Return the objects below a folder by their keys, in no order; see `list`."""
+        return {key: Stat.of(entry) for key, entry in self._entries(prefix)}
+
+    def stream(self, path: str, start: int, length: int) -> Iterator[Buffer]:
+        """Yield some bytes of an object, about a megabyte at a time, fewer if it ends before.
+
+        A stream that breaks is taken up where it broke. Raises `NotFound`, and maybe `StorageError`
+        if the object ends before the first byte.
+
+        Args:
+            path: the key.
+            start: the first byte.
+            length: how many, at least 1.
+        """
+        check_key(path)
+        position, end = start, start + length
+        with self._reading("read", path):
+            while position < end:
+                done = position
+                try:
+                    for chunk in self._patiently(partial(self._begin, path, done, end)):
+                        yield chunk
+                        position += len(memoryview(chunk))
+                except CAUGHT as error:
+                    if position == done or not is_transient(error):
+                        raise
+                else:
+                    return
 
     def list(self, prefix: str = "", after: str = "") -> builtins.list[str]:
         """Return the keys below a folder, sorted.
@@ -198,31 +250,24 @@ class Store:
                 ``journal/7`` and not ``journals/7``. Empty means everything.
             after: leave out this key and those before it.
         """
-        folder = prefix.removesuffix("/")
-        if folder:
-            check_key(folder)
-        with suppress(NotFound), self._reading("list", folder):
-            objects, root = self._open()
-            offset = root + after if after else None
-            pages = obstore.list(objects, root + folder or None, offset=offset, chunk_size=1000)
-            keys = sorted(entry["path"].removeprefix(root) for page in pages for entry in page)
-            # Not every server knows the offset.
-            return [key for key in keys if key > after]
-        return []
+        # Not every server knows the offset.
+        return sorted(key for key, _ in self._entries(prefix, after) if key > after)
+
+    def sweep(self, older_than: float, *, dry_run: bool = False) -> int:
+        """Remove what killed writers left in a folder; return how many files that were.
+
+        Args:
+            older_than: seconds since the last write to them.
+            dry_run: only count them.
+        """
+        return 0 if self._root is None else sweep(self._root, older_than, dry_run=dry_run)
 
     def delete(self, paths: Sequence[str]) -> None:
         """Remove objects; those that are not there count as removed."""
         for path in paths:
             check_key(path)
         with suppress(NotFound), self._reading("delete", paths[0] if paths else ""):
-            objects, prefix = self._open()
-            keys = [prefix + path for path in paths]
-            try:
-                obstore.delete(objects, keys)
-            except FileNotFoundError:
-                for key in keys:
-                    with suppress(FileNotFoundError):
-                        obstore.delete(objects, key)
+            self._patiently(lambda: self._delete(paths))
 
     def probe(self) -> None:
         """Make sure that a study can live here, and remove what killed processes left behind.
@@ -231,74 +276,60 @@ class Store:
             StorageError: the storage cannot be written to or reached, refuses the credentials, or
                 does not honour create-only writes, without which two drivers could both commit.
         """
-        path = f"probe-{uuid.uuid4().hex}"
-        try:
-            self._check_commits(path)
-        finally:
-            with suppress(TuneflowError):
-                self.delete([path])
+        self._check("is not writable")
         if self._root is not None:
             sweep(self._root, _ABANDONED)
 
-    def _check_commits(self, path: str) -> None:
+    def check_commits(self) -> None:
+        """Make sure that create-only writes are honoured here, as they were when a study began.
+
+        Folders and memory always do, as far as they can be written to. Raises StorageError.
+        """
+        if self._root is None and not self.url.startswith("memory:"):
+            self._check("cannot be committed to")
+
+    def _check(self, problem: str) -> None:
         try:
-            self._is_taken(path, b"first")
-            honoured = self._is_taken(path, b"second") and self._read(path) == b"first"
+            self._patiently(self._try_commits)
         except CAUGHT as error:
             if is_unsupported(error):
                 raise StorageError(_unsafe(self.url, "does not support")) from None
-            raise StorageError(f"{self.url} is not writable: {explain(error)}") from None
+            raise StorageError(f"{self.url} {problem}: {explain(error)}") from None
+
+    def _try_commits(self) -> None:
+        path = f"probe-{uuid.uuid4().hex}"
+        try:
+            self._is_taken(path, b"first")
+            honoured = self._is_taken(path, b"second") and self._read(path) == b"first"
+        finally:
+            with suppress(*CAUGHT):
+                self._delete([path])
         if not honoured:
             raise StorageError(_unsafe(self.url, "ignores"))
 
-    def _open(self) -> tuple[ObjectStore, str]:
-        if self._opened is None:
-            self._opened = open_objects(self.url)
-        return self._opened
+    def _patiently(self, attempt: Callable[[], _A]) -> _A:
+        return patiently(place_of(self.url), attempt)
 
-    def _create_once(self, path: str, data: bytes) -> bool:
-        """Return whether ``data`` is stored; False if another try may store it."""
-        try:
-            self._put_new(path, data)
-        except (AlreadyExistsError, GenericError) as error:
-            stored = self._stored(path)
-            if stored is None and isinstance(error, GenericError):
-                raise
-            if stored is not None and stored != data:
+    def _create_once(self, path: str, data: bytes) -> None:
+        """Store an object, unless it is stored; raise if another one is."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._put_new(path, data)
+            except AlreadyExistsError:
+                stored = self._peek(path)
+            except GenericError:
+                # Its answer may be what was lost.
+                stored = None
+                with suppress(*CAUGHT):
+                    stored = self._peek(path)
+                if stored is None:
+                    raise
+            if stored == data:
+                return self._settle(path)
+            if stored is not None:
                 raise AlreadyExists(f"{self.url}/{path} exists already") from None
-            return stored == data
-        return True
-
-    def _is_taken(self, path: str, data: bytes) -> bool:
-        try:
-            self._put_new(path, data)
-        except AlreadyExistsError:
-            return True
-        return False
-
-    def _put_new(self, path: str, data: bytes) -> None:
-        """Store an object only if there is none. Raises what obstore raises."""
-        if self._root is None:
-            objects, prefix = self._open()
-            obstore.put(objects, prefix + path, data, mode="create")
-        elif not publish(self._root / path, [data]):
-            raise AlreadyExistsError(path)
-
-    def _put(self, path: str, data: bytes | Iterator[bytes], part: int = _PART) -> None:
-        objects, prefix = self._open()
-        whole = isinstance(data, bytes)
-        obstore.put(
-            objects,
-            prefix + path,
-            data,
-            use_multipart=not whole,
-            chunk_size=part,
-            max_concurrency=_PARTS_AT_ONCE,
-        )
-
-    def _read(self, path: str) -> bytes:
-        objects, prefix = self._open()
-        return obstore.get(objects, prefix + path).bytes().to_bytes()
+        # A server may be busy with another request for this key; a folder may have its name.
+        raise UnsettledError(passing=self._root is None)
 
     def _stored(self, path: str) -> bytes | None:
         try:
@@ -306,23 +337,14 @@ class Store:
         except NotFound:
             return None
 
-    def _fetch(self, path: str, file: Path) -> None:
-        objects, prefix = self._open()
-        answer = obstore.get(objects, prefix + path)
-        size = answer.meta["size"]
-        if size <= _PART:
-            file.write_bytes(answer.bytes())
-            return
-        starts = range(0, size, _PART)
-        with file.open("wb") as target, ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
-
-            def fetch_part(start: int) -> None:
-                length = min(_PART, size - start)
-                data = obstore.get_range(objects, prefix + path, start=start, length=length)
-                os.pwrite(target.fileno(), data, start)
-
-            for _ in pool.map(fetch_part, starts):
-                pass
+    def _entries(self, prefix: str, after: str = "") -> builtins.list[tuple[str, ObjectMeta]]:
+        """Return the objects below a folder, with their keys; the first may be too early."""
+        folder = prefix.removesuffix("/")
+        if folder:
+            check_key(folder)
+        with suppress(NotFound), self._reading("list", folder):
+            return self._patiently(lambda: self._list(folder, after))
+        return []
 
     @contextmanager
     def _errors(self, doing: str, path: str) -> Iterator[None]:
@@ -344,13 +366,6 @@ class Store:
                 if is_missing_bucket(error):
                     raise
                 raise NotFound(f"{self.url}/{path} does not exist") from None
-
-
-def read_chunks(file: Path) -> Iterator[bytes]:
-    """Yield a file's bytes, one megabyte at a time."""
-    with file.open("rb") as source:
-        while chunk := source.read(_CHUNK):
-            yield chunk
 
 
 def _unsafe(url: str, verb: str) -> str:

@@ -1,35 +1,18 @@
-"""Where a storage URL points, and how obstore opens it."""
+"""Where a storage URL points."""
 
 from __future__ import annotations
 
 import os
 import re
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from obstore.store import LocalStore, MemoryStore, from_url
+from obstore.store import MemoryStore
 
-from tuneflow.errors import MissingDependencyError, SpecError
-
-if TYPE_CHECKING:
-    from obstore.auth.boto3 import Boto3CredentialProvider
-    from obstore.store import ObjectStore, RetryConfig
+from tuneflow.errors import SpecError
 
 SCHEMES: Final = ("file", "memory", "s3", "gs", "az")
-
-# Short enough that a wrong endpoint is told within half a minute, long enough for a server to be
-# restarted behind its load balancer.
-RETRY: RetryConfig = {
-    "max_retries": 8,
-    "retry_timeout": timedelta(seconds=20),
-    "backoff": {
-        "init_backoff": timedelta(milliseconds=100),
-        "max_backoff": timedelta(seconds=3),
-        "base": 2,
-    },
-}
 
 # Two letters or more, so that a drive letter is no scheme.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(/?)")
@@ -85,24 +68,11 @@ def local_root(url: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
-def open_objects(url: str) -> tuple[ObjectStore, str]:
-    """Open a normalised URL; return obstore's object and what goes before every key in it.
-
-    Raises FileNotFoundError while the folder of a ``file://`` URL does not exist.
-    """
+def memory_root(url: str) -> tuple[MemoryStore, str]:
+    """Return the objects of a normalised ``memory://`` URL, and what goes before every key."""
     parts = urlsplit(url)
-    if parts.scheme == "memory":
-        prefix = unquote(parts.path).strip("/")
-        return _memory.setdefault(parts.netloc, MemoryStore()), prefix and f"{prefix}/"
-    root = local_root(url)
-    if root is not None:
-        if not root.exists():
-            raise FileNotFoundError(root)
-        return LocalStore(root), ""
-    if parts.scheme == "s3":
-        provider = _profile_credentials()
-        return from_url(url, retry_config=RETRY, credential_provider=provider), ""
-    return from_url(url, retry_config=RETRY), ""
+    prefix = unquote(parts.path).strip("/")
+    return _memory.setdefault(parts.netloc, MemoryStore()), prefix and f"{prefix}/"
 
 
 def _file_url(path: Path) -> str:
@@ -148,20 +118,3 @@ def _refuse_scheme(scheme: str) -> None:
     known = [f"{name}://" for name in SCHEMES]
     fix = f"write '{scheme}://'" if scheme in SCHEMES else f"use one of {', '.join(known)}"
     raise SpecError("storage", f"'{scheme}:' is no kind of storage", fix)
-
-
-def _profile_credentials() -> Boto3CredentialProvider | None:
-    """Return what reads the AWS profile, which obstore does not; None where there is none."""
-    if os.environ.get("AWS_ACCESS_KEY_ID"):
-        return None
-    named = "AWS_PROFILE" in os.environ
-    file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
-    if not named and not file.exists():
-        return None
-    try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        if named:
-            raise MissingDependencyError("boto3", "s3") from None
-        return None
-    return Boto3CredentialProvider()

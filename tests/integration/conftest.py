@@ -1,18 +1,18 @@
-"""A real S3 server on this machine, and a proxy before it that misbehaves on demand."""
+"""A real S3 server on this machine, and a proxy before it; see `tests.meddling`."""
 
 from __future__ import annotations
 
-import http.client
 import re
 import subprocess
 import sys
 import threading
 import urllib.request
 import uuid
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from tests.meddling import Meddling
+from tuneflow import patience
 
 BUCKET = "tuneflow-tests"
 
@@ -68,75 +68,18 @@ def s3_url(s3_env):
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"
 
 
-@dataclass
-class Meddling:
-    """What the proxy does to requests, and which it has seen."""
-
-    endpoint: str = ""
-    strip_condition: bool = False
-    strip_offset: bool = False
-    lose_answers_to_puts: int = 0
-    puts_answered_by: tuple[int, str] | None = None
-    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
-
-    def count(self, method: str) -> int:
-        return sum(seen[0] == method for seen in self.seen)
-
-
 @pytest.fixture
 def meddling(s3_endpoint, s3_env, monkeypatch):
     """Settings of a proxy that now stands between this process and the S3 server."""
-    settings = Meddling()
-    upstream = s3_endpoint.removeprefix("http://")
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self):
-            settings.seen.append((self.command, self.path, dict(self.headers)))
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.command == "PUT" and settings.puts_answered_by:
-                status, text = settings.puts_answered_by
-                return self.answer(status, {}, text.encode())
-            headers = dict(self.headers)
-            if settings.strip_condition:
-                headers.pop("if-none-match", None)
-            path = self.path
-            if settings.strip_offset:
-                path = re.sub(r"start-after=[^&]*&?", "", path)
-            connection = http.client.HTTPConnection(upstream, timeout=30)
-            connection.request(self.command, path, body, headers)
-            response = connection.getresponse()
-            data = response.read()
-            connection.close()
-            if self.command == "PUT" and settings.lose_answers_to_puts:
-                settings.lose_answers_to_puts -= 1
-                self.close_connection = True
-                return None
-            return self.answer(response.status, dict(response.headers), data)
-
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = forward  # noqa: N815
-
-        def answer(self, status, headers, body):
-            self.send_response_only(status)
-            for name, value in headers.items():
-                if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
-                    self.send_header(name, value)
-            length = headers.get("Content-Length") if self.command == "HEAD" else len(body)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    settings.endpoint = f"http://127.0.0.1:{server.server_port}"
+    settings = Meddling(s3_endpoint.removeprefix("http://"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", settings.endpoint)
     yield settings
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    settings.end()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Storages are asked again soon, and for a few seconds only."""
+    monkeypatch.setattr(patience, "SHORTEST", 0.01)
+    monkeypatch.setattr(patience, "LONGEST", 0.05)
+    monkeypatch.setenv(patience.VARIABLE, "20")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from obstore.exceptions import AlreadyExistsError, GenericError
 
-from tuneflow import local_files
+from tuneflow import large_objects, local_files, patience
 from tuneflow.errors import SpecError, StorageError
 from tuneflow.store import AlreadyExists, NotFound, Store, read_chunks
 from tuneflow.store_errors import explain
@@ -23,6 +24,13 @@ RACERS, KEYS = 8, 60
 @pytest.fixture
 def store(tmp_path):
     return Store(f"file://{tmp_path}/root")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Storages are asked again soon."""
+    monkeypatch.setattr(patience, "LONGEST", 0.01)
+    monkeypatch.setattr(patience, "SHORTEST", 0.01)
 
 
 class TestUrls:
@@ -189,6 +197,85 @@ class TestFolder:
         with pytest.raises(StorageError, match=r"cannot upload .*: no such file"):
             store.upload("a", read_chunks(tmp_path / "missing"), 0)
 
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    @pytest.mark.parametrize("doing", ["create", "put", "upload"])
+    def test_a_full_disk_is_told_and_leaves_nothing(self, store, monkeypatch, doing, number):
+        def write(staging, chunks, **options):
+            staging.parent.mkdir(exist_ok=True)
+            staging.write_bytes(b"half of")
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(local_files, "_write", write)
+        more = ([b"1"], 1) if doing == "upload" else (b"1",)
+        with pytest.raises(StorageError, match=r"the disk is full; free some space and resume"):
+            getattr(store, doing)("a", *more)
+        assert list(Path(store.url.removeprefix("file://")).iterdir()) == []
+
+    def test_a_full_disk_of_who_downloads_is_named(self, store, tmp_path, monkeypatch):
+        def full(handle, data, start):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        store.put("a", b"1")
+        monkeypatch.setattr(large_objects.os, "pwrite", full)
+        with pytest.raises(StorageError, match=rf"cannot write to {tmp_path}/there: the disk is"):
+            store.download("a", tmp_path / "there" / "a")
+        assert list((tmp_path / "there").iterdir()) == []
+
+    def test_a_disk_that_writes_a_part_at_a_time_loses_nothing(self, store, tmp_path, monkeypatch):
+        write = os.pwrite
+        monkeypatch.setattr(large_objects.os, "pwrite", lambda h, d, s: write(h, d[:7], s))
+        store.put("a", bytes(range(250)))
+        store.download("a", tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == bytes(range(250))
+
+    @pytest.mark.parametrize("number", [errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN])
+    def test_a_network_file_system_that_is_away_is_waited_for(
+        self, store, monkeypatch, quick, number
+    ):
+        write, left = local_files._write, [1, 2, 3]
+
+        def away(staging, chunks, **options):
+            if left:
+                left.pop()
+                raise OSError(number, os.strerror(number))
+            write(staging, chunks, **options)
+
+        monkeypatch.setattr(local_files, "_write", away)
+        store.create("a", b"mine")
+        assert store.get("a") == b"mine"
+        left += [1, 2]
+        store.upload("b", read_chunks(Path(store.url.removeprefix("file://"), "a")), 4)
+        assert store.get("b") == b"mine"
+
+    def test_a_broken_disk_is_not_waited_for(self, store, monkeypatch):
+        tries = []
+
+        def broken(staging, chunks, **options):
+            tries.append(staging)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(local_files, "_write", broken)
+        with pytest.raises(StorageError, match="input/output error"):
+            store.create("a", b"x")
+        assert len(tries) == 1
+
+    @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+    def test_a_file_system_without_hard_links_is_refused(self, store, monkeypatch, number):
+        def refuse(self, target):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        with pytest.raises(StorageError, match="the file system has no hard links"):
+            store.probe()
+
+    def test_own_bytes_that_are_found_are_forced_to_the_disk(self, store, monkeypatch):
+        store.create("a", b"mine")
+        synced = []
+        monkeypatch.setattr(local_files.os, "fsync", synced.append)
+        store.create("a", b"mine")
+        # The staging file, the one that was found, and its folder.
+        assert len(synced) == 3
+
     def test_a_folder_in_the_way_is_an_error_and_not_an_object(self, store):
         store.put("a/b", b"")
         with pytest.raises(StorageError, match="both that it exists and that it does not"):
@@ -238,7 +325,9 @@ class TestLostAnswers:
         store.create("a", b"mine")
         assert store.get("a") == b"mine"
 
-    def test_a_request_that_never_arrived_is_a_storage_error(self):
+    def test_a_request_that_never_arrived_is_a_storage_error(self, monkeypatch):
+        monkeypatch.setenv("TUNEFLOW_STORAGE_PATIENCE", "0")
+
         class Silent(Store):
             def _put_new(self, path, data):
                 raise GenericError("Generic S3 error: x - HTTP error: error sending request")

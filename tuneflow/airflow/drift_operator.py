@@ -12,7 +12,9 @@ from tuneflow.airflow.best import emit
 from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.making import check_place
+from tuneflow.airflow.storage_connection import provide_storage
 from tuneflow.airflow.versions import AirflowSkipException
+from tuneflow.credentials import KINDS
 from tuneflow.errors import SpecError
 from tuneflow.retune.drift import check_thresholds, has_drifted
 from tuneflow.retune.line import Line
@@ -37,6 +39,7 @@ class DriftOperator(BaseOperator):
         storage: the storage of the line; a Jinja template.
         name: the name of the line; a Jinja template.
         pause: how long a retune has to make it better. Default: a day.
+        storage_conn_id: see `tuneflow.airflow.tune_task_group`; for the file and for the line.
         retries: see Airflow.
         retry_delay: see Airflow.
         kwargs: what any Airflow operator takes.
@@ -57,6 +60,7 @@ class DriftOperator(BaseOperator):
         storage: str | None = None,
         name: str | None = None,
         pause: timedelta = timedelta(days=1),
+        storage_conn_id: str | None = None,
         retries: int = RETRIES,
         retry_delay: timedelta = RETRY_DELAY,
         **kwargs: Any,
@@ -76,10 +80,13 @@ class DriftOperator(BaseOperator):
         self.storage = storage
         self.line_name = name
         self.pause = pause
+        self.storage_conn_id = storage_conn_id
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Look at the metric; skip where there is nothing to do about it."""
         with explained():
+            if self.url.partition("://")[0] in KINDS:
+                provide_storage(self.storage_conn_id, self.url.rpartition("/")[0])
             drift = has_drifted(self.url, self.metric, below=self.below, above=self.above)
             if not drift:
                 raise AirflowSkipException(drift.sentence)
@@ -93,6 +100,7 @@ class DriftOperator(BaseOperator):
         """Skip while a retune has begun that may make it better."""
         if self.storage is None or self.line_name is None:
             return
-        recent = Line.open(Store(self.storage).child(self.line_name).url).begun_within(self.pause)
+        storage = provide_storage(self.storage_conn_id, self.storage)
+        recent = Line.open(Store(storage).child(self.line_name).url).begun_within(self.pause)
         if recent is not None:
             raise AirflowSkipException(f"{sentence}; but {recent}")

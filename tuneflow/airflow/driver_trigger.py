@@ -11,6 +11,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from tuneflow.airflow.connection_pool import SharedCluster, shared_cluster
+from tuneflow.airflow.storage_connection import provide_storage_async
 from tuneflow.errors import ClusterError, TuneflowError
 from tuneflow.executors.placement import Request
 from tuneflow.pipeline.progress import Follower, line
@@ -37,15 +38,21 @@ class DriverTrigger(BaseTrigger):
         order: the JSON of a `DriverOrder`.
         address: the JSON of a `ClusterAddress`.
         resources: what a trial takes of a worker, as the study has it.
+        storage_conn_id: the Airflow connection with the credentials for the study, or None.
     """
 
     def __init__(
-        self, order: Mapping[str, Any], address: Mapping[str, Any], resources: Mapping[str, Any]
+        self,
+        order: Mapping[str, Any],
+        address: Mapping[str, Any],
+        resources: Mapping[str, Any],
+        storage_conn_id: str | None = None,
     ) -> None:
         super().__init__()
         self.order = DriverOrder.from_json(order)
         self.address = ClusterAddress.from_json(address)
         self.resources = resources
+        self.storage_conn_id = storage_conn_id
         self._dashboard = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -54,6 +61,7 @@ class DriverTrigger(BaseTrigger):
             "order": self.order.to_json(),
             "address": self.address.to_json(),
             "resources": dict(self.resources),
+            "storage_conn_id": self.storage_conn_id,
         }
         return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
 
@@ -74,6 +82,7 @@ class DriverTrigger(BaseTrigger):
 
     async def _end(self) -> dict[str, str]:
         try:
+            await provide_storage_async(self.storage_conn_id, self.order.study)
             follower = await asyncio.to_thread(Follower, self.order.study)
             async with self._telling(follower):
                 return await self._driven(follower)

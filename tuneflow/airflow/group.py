@@ -35,6 +35,7 @@ def tune_task_group(
     group_id: str = "tune",
     name: str | None = None,
     conn_id: str = "dask_default",
+    storage_conn_id: str | None = None,
     existing: Existing = "resume",
     stages: int | None = None,
     trials_per_task: int | None = None,
@@ -72,6 +73,10 @@ def tune_task_group(
         name: the study's name; a template. Default: the DAG's id, and the group's id where
             that is not "tune".
         conn_id: the Airflow connection of the Dask cluster.
+        storage_conn_id: the Airflow connection with the credentials for the storage, in the
+            processes of Airflow: of type "aws", "wasb" or "google_cloud_platform", or any with an
+            extra such as ``{"AWS_ACCESS_KEY_ID": …}``. The Dask workers have their own. Default:
+            the environment.
         existing: what a new run of the DAG does with a study of this name: "resume" goes on with
             it, "new" makes one for each run.
         stages: how many stages there are. Default: the most that the scheduler can need, and 2.
@@ -106,6 +111,7 @@ def tune_task_group(
         train,
         current_folder(),
         conn_id=conn_id,
+        storage_conn_id=storage_conn_id,
         existing=existing,
         isolation=isolation,
         timeout=timeout,

@@ -22,6 +22,7 @@ def make_template(
     base: Path,
     *,
     conn_id: str = "dask_default",
+    storage_conn_id: str | None = None,
     existing: Existing = "resume",
     isolation: Literal["thread", "process"] = "thread",
     timeout: float | None = None,
@@ -33,6 +34,7 @@ def make_template(
         train: the objective.
         base: the folder that its file is looked for in.
         conn_id: see `DagStudy`.
+        storage_conn_id: see `DagStudy`.
         existing: see `DagStudy`.
         isolation: see `DagStudy`.
         timeout: see `DagStudy`.
@@ -42,7 +44,7 @@ def make_template(
         SpecError: one of them cannot work: the DAG has an import error then.
     """
     spec = study_spec(train, isolation=isolation, timeout=timeout, **study)
-    template = DagStudy(spec, train, base, existing, isolation, timeout, conn_id)
+    template = DagStudy(spec, train, base, existing, isolation, timeout, conn_id, storage_conn_id)
     checked(template)
     return template
 

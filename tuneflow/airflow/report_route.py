@@ -23,6 +23,7 @@ from jinja2 import Environment
 from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
+from tuneflow.airflow.storage_connection import CONNECTION, provide_storage
 from tuneflow.errors import MissingDependencyError, StudyNotFoundError, TuneflowError
 from tuneflow.opened import OpenStudy
 from tuneflow.views.html import policy, report
@@ -80,9 +81,9 @@ class _Reports:
             raise HTTPException(404, f"The run {run_id} of {dag_id} has no study (yet).")
         if len(studies) > 1:
             return _choice(run_id, studies)
-        (url,) = studies
+        ((url, pushed_by),) = studies.items()
         async with self._turns:
-            return await asyncio.to_thread(_report, url)
+            return await asyncio.to_thread(_report, url, (dag_id, run_id, pushed_by))
 
 
 def nearest(pushed: Mapping[str, str], task_id: str) -> dict[str, str]:
@@ -132,8 +133,22 @@ def _url(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _report(url: str) -> HTMLResponse:
+def _connection(dag_id: str, run_id: str, task_id: str) -> str | None:
+    """Return the id of the connection for the study that a task has pushed, if it has any."""
+    wanted = select(XComModel.value).where(
+        XComModel.dag_id == dag_id,
+        XComModel.run_id == run_id,
+        XComModel.task_id == task_id,
+        XComModel.key == CONNECTION,
+    )
+    with create_session() as session:
+        found = session.execute(wanted).first()
+    return _url(found[0]) if found else None
+
+
+def _report(url: str, pushed_by: tuple[str, str, str]) -> HTMLResponse:
     try:
+        provide_storage(_connection(*pushed_by), url)
         page = report(OpenStudy.open(url))
     except StudyNotFoundError as error:
         raise HTTPException(404, _unreadable(error)) from error

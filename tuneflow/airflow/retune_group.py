@@ -64,6 +64,7 @@ def retune_task_group(
     limits: Limits | Mapping[str, Any] | None = None,
     replace_unmeasured: bool = False,
     conn_id: str = "dask_default",
+    storage_conn_id: str | None = None,
     stages: int | None = None,
     trials_per_task: int | None = None,
     outlets: Any = None,
@@ -112,6 +113,7 @@ def retune_task_group(
         replace_unmeasured: whether a champion that fails with every seed gives way to a challenger
             that does not. Otherwise the retune fails there, for somebody to look at it.
         conn_id: see `tuneflow.airflow.tune_task_group`.
+        storage_conn_id: see `tuneflow.airflow.tune_task_group`.
         stages: how many stages the search has.
         trials_per_task: see `tuneflow.airflow.tune_task_group`.
         outlets: an asset, or several, that an event is sent for when there is a new champion; its
@@ -138,6 +140,7 @@ def retune_task_group(
         train,
         current_folder(),
         conn_id=conn_id,
+        storage_conn_id=storage_conn_id,
         isolation=isolation,
         timeout=timeout,
         space=space,
@@ -213,7 +216,11 @@ def _wired(
         counts: how many stages there are to measure a configuration, and to search.
         outlets: those of the last task.
     """
-    of_step = {"begin": begin.task_id, **phases.task_args}
+    of_step = {
+        "begin": begin.task_id,
+        "storage_conn_id": begin.template.storage_conn_id,
+        **phases.task_args,
+    }
     champion = phases.make("champion", counts[0], may_all_fail=begin.options["replace_unmeasured"])
     prepare = PrepareOperator(task_id="prepare", trigger_rule=_AFTER, **of_step)
     search = phases.make("search", counts[1])

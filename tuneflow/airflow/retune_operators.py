@@ -14,6 +14,7 @@ from tuneflow.airflow.best import emit
 from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.airflow.failures import explained
 from tuneflow.airflow.stages import require_stages
+from tuneflow.airflow.storage_connection import provide_storage
 from tuneflow.airflow.template import DagStudy
 from tuneflow.airflow.versions import (
     AirflowFailException,
@@ -124,7 +125,8 @@ class BeginOperator(RetuneOperator):
 
     @property
     def _url(self) -> str:
-        return Store(self.storage).child(self.line_name).url
+        storage = provide_storage(self.template.storage_conn_id, self.storage)
+        return Store(storage).child(self.line_name).url
 
     def _ended(self, run_id: str) -> Retune | None:
         """Return the retune that this run has begun, if it has its verdict: nothing is left."""
@@ -154,19 +156,25 @@ class StepOperator(RetuneOperator):
 
     Args:
         begin: the id of the task that began it.
+        storage_conn_id: the Airflow connection with the credentials for its storage, or None.
         kwargs: see `RetuneOperator`.
     """
 
-    def __init__(self, *, begin: str, **kwargs: Any) -> None:
+    def __init__(self, *, begin: str, storage_conn_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.begin = begin
+        self.storage_conn_id = storage_conn_id
 
     def retune(self, context: Any) -> Retune:
         """Return the retune of this run. Raises AirflowSkipException when none was begun."""
         said = context["ti"].xcom_pull(task_ids=self.begin, map_indexes=-1)
         if not said:
             raise AirflowSkipException(f"{self.begin} has begun no retune")
-        return Line.open(said["line"]).retune(said["retune"])
+        return self.line(said).retune(said["retune"])
+
+    def line(self, said: Mapping[str, Any]) -> Line:
+        """Return the line of what a task has said; its credentials are known here from now on."""
+        return Line.open(provide_storage(self.storage_conn_id, said["line"]))
 
 
 class PrepareOperator(StepOperator):
@@ -293,7 +301,7 @@ class AnnounceOperator(StepOperator):
         if not said["promoted"]:
             raise AirflowSkipException(f"the champion stays: {said['reason']}")
         with self.told(context):
-            champion = Line.open(said["line"]).log.champion
+            champion = self.line(said).log.champion
         if champion is None or champion.retune != said["retune"]:
             raise AirflowSkipException("there has been another champion since")
         emit(context, self.outlets or (), said["line"], said)

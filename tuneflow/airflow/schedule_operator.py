@@ -14,6 +14,7 @@ from tuneflow.airflow.versions import (
     DownstreamTasksSkipped,
 )
 from tuneflow.opened import OpenStudy
+from tuneflow.pipeline.collecting import collect_between_rounds
 from tuneflow.pipeline.results import problem_of_round
 from tuneflow.pipeline.stage_result import StageResult
 from tuneflow.rounds import Round, open_round
@@ -42,6 +43,7 @@ class ScheduleOperator(StageOperator):
         with explained():
             opened = self.opened(context)
             following = self._close(opened, context)
+            collect_between_rounds(opened, self.log)
         result = StageResult.read(opened, following.number)
         if result.closed:
             self.log.info("stage %d:\n%s", self.stage, result.table())

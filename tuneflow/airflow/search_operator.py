@@ -10,6 +10,7 @@ from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
 from tuneflow.airflow.stage_operator import StageOperator
 from tuneflow.airflow.stages import require_stages
+from tuneflow.airflow.storage_connection import push_study
 from tuneflow.airflow.versions import AirflowFailException, AirflowSkipException, conf
 from tuneflow.executors.placement import Request
 from tuneflow.opened import SPEC_PATH, OpenStudy
@@ -47,7 +48,7 @@ class SearchOperator(StageOperator):
         """Open the round, order its segments, and return the items for the trial tasks."""
         with explained():
             opened = self._begin(context) if self.stage == 0 else self.opened(context)
-            context["ti"].xcom_push(key="study", value=opened.url)
+            push_study(context["ti"], opened.url, self.template.storage_conn_id)
             current = self._open(opened, context)
             if current.state == "halted" and opened.history.halted is not None:
                 raise AirflowFailException(_halted(opened))

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from tuneflow.airflow.defaults import RETRIES, RETRY_DELAY
 from tuneflow.airflow.links import DaskDashboardLink, ReportLink
+from tuneflow.airflow.storage_connection import provide_storage
 from tuneflow.airflow.template import DagStudy
 from tuneflow.opened import OpenStudy
 from tuneflow.pipeline.runs import first_round
@@ -53,13 +54,14 @@ class StageOperator(BaseOperator):
         self.dashboard = ""
 
     def store(self, context: Mapping[str, Any]) -> Store:
-        """Return the study's own store in this run of the DAG."""
+        """Return the study's own store in this run of the DAG, with its credentials."""
+        storage = provide_storage(self.template.storage_conn_id, self.storage)
         name = self.template.name(self.study_name, context["run_id"], context["params"])
-        return Store(self.storage).child(name)
+        return Store(storage).child(name)
 
     def opened(self, context: Mapping[str, Any]) -> OpenStudy:
         """Return the study in this run of the DAG; it exists from the first search on."""
-        return OpenStudy.open(self.store(context).url)
+        return OpenStudy.open(self.store(context).expected().url)
 
     def orders(
         self,

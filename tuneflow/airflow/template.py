@@ -15,12 +15,14 @@ class DagStudy(StudyTemplate):
 
     Attributes:
         conn_id: the Airflow connection of the Dask cluster.
+        storage_conn_id: that with the credentials for the storage, or None.
         is_made: whether a task before the first one makes the study, under the very name; where
             it has not, there is nothing to do.
         may_all_fail: whether the study goes on when all of its trials fail.
     """
 
     conn_id: str = "dask_default"
+    storage_conn_id: str | None = None
     is_made: bool = False
     may_all_fail: bool = False
 

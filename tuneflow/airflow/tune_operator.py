@@ -16,6 +16,7 @@ from tuneflow.airflow.failures import explained
 from tuneflow.airflow.hook import DaskHook
 from tuneflow.airflow.links import DaskDashboardLink, ReportLink
 from tuneflow.airflow.making import check_place, make_template
+from tuneflow.airflow.storage_connection import provide_storage, push_study
 from tuneflow.airflow.versions import (
     AirflowException,
     AirflowFailException,
@@ -60,6 +61,7 @@ class TuneOperator(BaseOperator):
         name: the study's name; a Jinja template. Default: the DAG's id, followed by that of
             the task unless it is "tune".
         conn_id: the Airflow connection of the Dask cluster. Default "dask_default".
+        storage_conn_id: see `tuneflow.airflow.tune_task_group`.
         isolation: "thread" runs a trial in its worker, "process" in a process of its own.
         timeout: the most seconds that a segment may take, or None.
         existing: what a new run of the DAG does with a study of the same name: "resume" (the
@@ -97,6 +99,7 @@ class TuneOperator(BaseOperator):
         checkpoints: Checkpointing | Mapping[str, Any] | None = None,
         name: str | None = None,
         conn_id: str = "dask_default",
+        storage_conn_id: str | None = None,
         isolation: Literal["thread", "process"] = "thread",
         timeout: float | None = None,
         existing: Existing = "resume",
@@ -127,6 +130,7 @@ class TuneOperator(BaseOperator):
             stop=stop,
             checkpoints=checkpoints,
             conn_id=conn_id,
+            storage_conn_id=storage_conn_id,
             existing=existing,
             isolation=isolation,
             timeout=timeout,
@@ -136,8 +140,8 @@ class TuneOperator(BaseOperator):
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Create the study, or find it, have its driver begin, and defer until that is over."""
         with explained():
-            opened = OpenStudy.create(self._study(context), self.storage)
-            context["ti"].xcom_push(key="study", value=opened.url)
+            opened = OpenStudy.create(self._study(context), self._storage)
+            push_study(context["ti"], opened.url, self.template.storage_conn_id)
             order = self._order(context, opened)
             if opened.history.state == "finished" and not order.retry_failed:
                 return self._found(context, opened)
@@ -148,7 +152,12 @@ class TuneOperator(BaseOperator):
                 self.dashboard = cluster.dashboard
                 cluster.submit(order)
         raise TaskDeferred(
-            trigger=DriverTrigger(order.to_json(), address.to_json(), opened.study.resources),
+            trigger=DriverTrigger(
+                order.to_json(),
+                address.to_json(),
+                opened.study.resources,
+                self.template.storage_conn_id,
+            ),
             method_name="resume",
             timeout=self.execution_timeout,
         )
@@ -215,7 +224,12 @@ class TuneOperator(BaseOperator):
 
     def _url(self, context: Mapping[str, Any]) -> str:
         name = self.template.name(self.study_name, context["run_id"], context["params"])
-        return Store(self.storage).child(name).url
+        return Store(self._storage).child(name).url
+
+    @property
+    def _storage(self) -> str:
+        """The storage's URL; its credentials are known here from now on."""
+        return provide_storage(self.template.storage_conn_id, self.storage)
 
     def _default_name(self) -> str:
         end = "" if self.task_id == "tune" else f".{self.task_id}"

@@ -32,6 +32,11 @@ try:
 except ImportError:
     from airflow.hooks.base import BaseHook
 
+try:
+    from airflow.sdk.log import mask_secret
+except ImportError:
+    from airflow.sdk.execution_time.secrets_masker import mask_secret
+
 __all__ = [
     "AirflowException",
     "AirflowFailException",
@@ -43,6 +48,7 @@ __all__ = [
     "TaskDeferred",
     "conf",
     "has_cookie_login",
+    "mask_secret",
 ]
 
 

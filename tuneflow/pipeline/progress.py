@@ -6,6 +6,7 @@ import threading
 
 from tuneflow.history import History
 from tuneflow.opened import OpenStudy
+from tuneflow.store import Store
 from tuneflow.study import Study
 from tuneflow.trial import TrialState
 from tuneflow.views.progress import trial_limit
@@ -24,7 +25,7 @@ class Follower:
     """
 
     def __init__(self, url: str) -> None:
-        self._opened = OpenStudy.open(url)
+        self._opened = OpenStudy.open(Store(url).expected().url)
         self._lock = threading.Lock()
 
     @property

@@ -24,6 +24,8 @@ class StudyStorage(Block):
     Attributes:
         url: such as ``s3://bucket/studies``; see `tuneflow.store.Store`.
         credentials: environment variables, such as ``AWS_ACCESS_KEY_ID``; see `tuneflow.store`.
+        credentials_from: instead, a block that has them, such as ``aws-credentials/NAME``; see
+            `tuneflow.prefect.other_blocks`.
 
     Example:
         ```python
@@ -52,6 +54,13 @@ class StudyStorage(Block):
         default_factory=lambda: SecretDict({}),
         description="Environment variables that the storage is opened with, as texts.",
         examples=[{"AWS_ACCESS_KEY_ID": "…", "AWS_SECRET_ACCESS_KEY": "…"}],
+    )
+
+    credentials_from: str = Field(
+        default="",
+        title="Credentials from",
+        description="Instead, a block of prefect-aws, prefect-gcp or prefect-azure: SLUG/NAME",
+        examples=["aws-credentials/lab"],
     )
 
     @field_validator("url")

@@ -6,6 +6,7 @@ The functions are not decorated, so that workers find them by their names.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from prefect import Task
@@ -16,6 +17,7 @@ from prefect.states import Cancelled
 from tuneflow.errors import TrialsFailedError
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
+from tuneflow.pipeline.collecting import collect_between_rounds
 from tuneflow.pipeline.labels import segment_label
 from tuneflow.pipeline.launches import entry_of, launch_notes
 from tuneflow.pipeline.results import problem_of_round
@@ -30,7 +32,7 @@ from tuneflow.prefect.held import HeldStudy
 from tuneflow.prefect.lending import lend_credentials
 from tuneflow.prefect.settings import TrialSettings, read_settings
 from tuneflow.remote.orders import Answer, SegmentOrder
-from tuneflow.remote.segments import run_here
+from tuneflow.remote.segments import PreemptedError, run_here
 from tuneflow.rounds import Round, open_round
 from tuneflow.store import NotFound, Store
 from tuneflow.trial import Outcome, Report, TrialState, log_path
@@ -123,6 +125,7 @@ def close_round(
         if study.result.closed:
             get_run_logger().info("round %d:\n%s", number, study.result.table())
         _require_running(opened)
+        collect_between_rounds(opened, get_run_logger())
     return {"round": number, "state": following.state, **study.result.to_json()}
 
 
@@ -192,10 +195,13 @@ def _require_outcomes(opened: OpenStudy, *, may_all_fail: bool) -> None:
 
 def _outcome(shared: TrialSettings, order: SegmentOrder, logger: Any) -> Outcome | None:
     if not shared.on_dask:
-        return run_here(order, _teller(order.trial, logger))[1]
-    from tuneflow.remote.work import run_order
+        # A notice concerns the flow's process as well.
+        with suppress(PreemptedError):
+            return run_here(order, _teller(order.trial, logger))[1]
+        return None
+    from tuneflow.remote.work import run_order_of_others
 
-    return run_order(order)[1]
+    return run_order_of_others(order)[1]
 
 
 def _teller(trial: int, logger: Any) -> Any:
