@@ -27,6 +27,15 @@ def find_files(source: Path) -> dict[str, Path]:
     return dict(_walk(root, "", (root,)))
 
 
+def stamp(file: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is written to; None if it is gone."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
 def _walk(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
     """Yield the files below ``folder``; ``above`` are the folders that led here, root first."""
     for path in sorted(folder.iterdir()):

@@ -1,47 +1,55 @@
-"""Checkpoints: files named by their content, and a manifest that makes them one checkpoint.
+"""Checkpoints: files as parts that are named by their content, and a manifest that lists them.
 
-The files go to ``blobs/`` under the hash of their bytes, so that an unchanged file is stored once
-however many trials and steps have it, and a clone copies nothing. The manifest is written last and
-create-only: a checkpoint is either complete or not there.
-
-Whoever deletes blobs must spare those younger than the longest save: a save that finds a blob in
-place does not store it again.
+The parts go to ``blobs/`` under the hash of their bytes, so that what does not change is stored
+once however many trials and steps have it, and a clone copies nothing. The manifest is written last
+and create-only: a checkpoint is either complete or not there.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-from blake3 import blake3
+from typing import Any
 
 from tuneflow.checkpoint_files import find_files
 from tuneflow.errors import CheckpointCorruptError, CorruptError, SpecError
-from tuneflow.manifest import FileEntry, Manifest
-from tuneflow.store import AlreadyExists, NotFound, Store, read_chunks
+from tuneflow.in_flight import AT_ONCE
+from tuneflow.manifest import FileEntry, Manifest, Part
+from tuneflow.patience import in_parallel
+from tuneflow.restoring import Restoring, check_size
+from tuneflow.storage_clock import StorageClock
+from tuneflow.store import NotFound, Store
+from tuneflow.storing import Known, Storing
 
-__all__ = ["Checkpoints", "FileEntry", "Manifest"]
+__all__ = ["Checkpoints", "FileEntry", "Manifest", "Part"]
 
-_FILES_AT_ONCE: Final = 4
-_A = TypeVar("_A")
-_B = TypeVar("_B")
 _log = logging.getLogger("tuneflow")
 
 
 class Checkpoints:
-    """The checkpoints of one study.
+    """The checkpoints of one study, for one run of a segment.
+
+    What this object has restored, or has saved last, it relies on without a question: as long as
+    the run lasts, these manifests must not be removed. One save runs at a time.
 
     Args:
         store: the study's store.
+        elapsed: seconds since any fixed moment.
+        wall: this machine's time, in seconds since 1970.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        elapsed: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
-        self._known: set[str] = set()
+        self._clock = StorageClock(store, elapsed, wall)
+        self._known = Known()
 
     def save(
         self,
@@ -53,8 +61,8 @@ class Checkpoints:
     ) -> Manifest:
         """Store a file or folder as a checkpoint.
 
-        Saving under a ``ref`` that is taken stores nothing and returns what is there: it is the
-        same segment, run a second time.
+        Saving under a ``ref`` that is taken stores nothing that lasts and returns what is there: it
+        is the same segment, run a second time.
 
         Args:
             ref: key of the manifest, such as ``trials/000017/checkpoints/0003-27.json``.
@@ -70,16 +78,18 @@ class Checkpoints:
             CheckpointCorruptError: a file changed while it was being stored.
         """
         members = find_files(source)
-        entries = _in_parallel(lambda name: _entry(name, members[name]), sorted(members))
-        manifest = Manifest(resource, tuple(entries), tuple(dict(report) for report in reports))
-        data = manifest.to_bytes()
-        distinct = {entry.hash: entry for entry in entries}.values()
-        _in_parallel(lambda entry: self._store_blob(entry, members[entry.path]), distinct)
-        try:
-            self._store.create(ref, data)
-        except AlreadyExists:
-            return self.load(ref)
-        return Manifest.from_bytes(data)
+        empty = Manifest(
+            resource,
+            tuple(FileEntry(name, ()) for name in sorted(members)),
+            tuple(dict(report) for report in reports),
+        )
+        # Refuses names and reports before anything is stored.
+        empty.to_bytes()
+        manifest = Storing(self._store, self._clock, self._known).run(ref, empty, members)
+        if manifest is None:
+            manifest = self.load(ref)
+        self._known.save(manifest)
+        return manifest
 
     def load(self, ref: str) -> Manifest:
         """Return a checkpoint's manifest. Raises `NotFound` or `CheckpointCorruptError`."""
@@ -90,7 +100,7 @@ class Checkpoints:
             raise CheckpointCorruptError(f"checkpoint {ref}: {error}") from None
 
     def restore(self, ref: str, target: Path) -> Manifest:
-        """Fetch a checkpoint's files into a folder, and verify each one's size and hash.
+        """Fetch a checkpoint's files into a folder, and verify their sizes and hashes.
 
         Args:
             ref: key of the manifest.
@@ -106,10 +116,11 @@ class Checkpoints:
         if any(target.iterdir()):
             raise SpecError("target", f"'{target}' is not empty", "restore into an empty folder")
         try:
-            _in_parallel(lambda entry: self._restore_file(ref, entry, target), manifest.files)
+            Restoring(self._store, ref, target).run(manifest)
         except BaseException:
             _empty(target)
             raise
+        self._known.restore(manifest)
         return manifest
 
     def newest(self, refs: Sequence[str]) -> tuple[str, Manifest] | None:
@@ -125,9 +136,17 @@ class Checkpoints:
     def restore_newest(self, refs: Sequence[str], target: Path) -> tuple[str, Manifest] | None:
         """Restore the newest checkpoint that is good, hashes included; None if none is.
 
-        Arguments and warnings are those of `restore` and `newest`.
+        Arguments and warnings are those of `restore` and `newest`. Only the last of ``refs`` is
+        relied on: to whoever decides what is kept, those before it are outdated.
         """
-        return self._first_good(refs, lambda ref: self.restore(ref, target))
+        good = self._first_good(refs, lambda ref: self.restore(ref, target))
+        if good is not None and good[0] != refs[-1]:
+            self.forget()
+        return good
+
+    def forget(self) -> None:
+        """Rely on no manifest any more; what it has is asked for, or stored again."""
+        self._known.forget()
 
     def _first_good(
         self, refs: Sequence[str], attempt: Callable[[str], Manifest]
@@ -141,73 +160,11 @@ class Checkpoints:
 
     def _check(self, ref: str) -> Manifest:
         manifest = self.load(ref)
-        sizes = _in_parallel(lambda entry: self._store.size(_blob(entry.hash)), manifest.files)
-        for entry, size in zip(manifest.files, sizes, strict=True):
-            _check_size(ref, entry, size)
+        parts = {part: entry for entry in manifest.files for part in entry.parts}
+        sizes = in_parallel(lambda part: self._store.size(part.key), parts, AT_ONCE)
+        for (part, entry), size in zip(parts.items(), sizes, strict=True):
+            check_size(ref, entry, part, size)
         return manifest
-
-    def _store_blob(self, entry: FileEntry, file: Path) -> None:
-        if entry.hash in self._known:
-            return
-        key = _blob(entry.hash)
-        if self._store.size(key) != entry.size:
-            self._store.upload(key, _unchanged(entry, file), entry.size)
-        self._known.add(entry.hash)
-
-    def _restore_file(self, ref: str, entry: FileEntry, target: Path) -> None:
-        file = target / entry.path
-        try:
-            self._store.download(_blob(entry.hash), file)
-        except NotFound:
-            _check_size(ref, entry, None)
-        found = _entry(entry.path, file)
-        _check_size(ref, entry, found.size)
-        if found.hash != entry.hash:
-            raise CheckpointCorruptError(
-                f"checkpoint {ref}: {entry.path} has the hash {found.hash} instead of {entry.hash}"
-            )
-
-
-def _blob(digest: str) -> str:
-    return f"blobs/{digest[:2]}/{digest}"
-
-
-def _entry(name: str, file: Path) -> FileEntry:
-    hasher, size = blake3(), 0
-    for chunk in read_chunks(file):
-        hasher.update(chunk)
-        size += len(chunk)
-    return FileEntry(name, size, hasher.hexdigest())
-
-
-def _unchanged(entry: FileEntry, file: Path) -> Iterator[bytes]:
-    """Yield a file's bytes; raise at the end if they are not those that were hashed before.
-
-    An upload whose source raises leaves nothing behind, so no blob ever has a wrong name.
-    """
-    hasher = blake3()
-    for chunk in read_chunks(file):
-        hasher.update(chunk)
-        yield chunk
-    if hasher.hexdigest() != entry.hash:
-        raise CheckpointCorruptError(
-            f"{entry.path} changed while it was being stored; write a checkpoint completely "
-            "before handing it over"
-        )
-
-
-def _check_size(ref: str, entry: FileEntry, size: int | None) -> None:
-    if size is None:
-        raise CheckpointCorruptError(f"checkpoint {ref}: {entry.path} is missing")
-    if size != entry.size:
-        raise CheckpointCorruptError(
-            f"checkpoint {ref}: {entry.path} has {size} bytes instead of {entry.size}"
-        )
-
-
-def _in_parallel(function: Callable[[_A], _B], values: Iterable[_A]) -> list[_B]:
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        return [*pool.map(function, values)]
 
 
 def _empty(folder: Path) -> None:

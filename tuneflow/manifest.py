@@ -1,10 +1,14 @@
-"""The manifest of a checkpoint: which files it has, and how to tell that they are intact."""
+"""The manifest of a checkpoint: which files it has, and how to tell that they are intact.
+
+Version 2, which is written, lists the parts of each file. Version 1, which is still read, had whole
+files only: one part each, named by its hash.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from blake3 import blake3
@@ -12,12 +16,37 @@ from blake3 import blake3
 from tuneflow.errors import CheckpointCorruptError, SpecError
 from tuneflow.jsonio import dumps, loads
 
-_VERSION: Final = 1
+VERSION: Final = 2
 _HASH = re.compile(r"[0-9a-f]{64}")
+_COPY = re.compile(r"[0-9a-f]{16}")
+# The largest file that a file system and a JSON number can both hold.
+_MAX_SIZE: Final = 2**53
 # A part that is empty, '.' or '..', a drive letter, or a character that some system cannot hold.
 _BAD_MEMBER = re.compile(
     r"(?:^|/)\.{0,2}(?:/|$)|^[A-Za-z]:|[\\\x00-\x1f\x7f\ud800-\udfff]",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some bytes of a file, which are one blob in the storage. Equal parts are the same blob.
+
+    Attributes:
+        size: bytes, at least 1.
+        hash: blake3 of the bytes, 64 hexadecimal digits.
+        copy: 16 hexadecimal digits that tell this blob from others with the same bytes, which a
+            collector may be about to delete; empty where there are none.
+    """
+
+    size: int
+    hash: str
+    copy: str = ""
+
+    @property
+    def key(self) -> str:
+        """The blob's key in the study's storage."""
+        name = f"{self.hash}-{self.copy}" if self.copy else self.hash
+        return f"blobs/{self.hash[:2]}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +55,16 @@ class FileEntry:
 
     Attributes:
         path: where it goes below the checkpoint's folder, with ``/`` between the names.
-        size: bytes.
-        hash: blake3 of its bytes, 64 hexadecimal digits.
+        parts: what the file is, one after the other; none for an empty file.
     """
 
     path: str
-    size: int
-    hash: str
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes."""
+        return sum(part.size for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +81,10 @@ class Manifest:
     files: tuple[FileEntry, ...]
     reports: tuple[dict[str, Any], ...] = ()
 
+    def blobs(self) -> set[str]:
+        """Return the key of every blob that the checkpoint needs."""
+        return {part.key for entry in self.files for part in entry.parts}
+
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON with a checksum. Equal manifests give equal bytes.
 
@@ -62,9 +98,9 @@ class Manifest:
                     "rename the file",
                 )
         content = {
-            "version": _VERSION,
+            "version": VERSION,
             "resource": self.resource,
-            "files": [asdict(entry) for entry in self.files],
+            "files": [_file_json(entry) for entry in self.files],
             "reports": list(self.reports),
         }
         try:
@@ -74,21 +110,33 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
-        """Return the manifest that `to_bytes` wrote.
+        """Return the manifest that `to_bytes` wrote, or its predecessor of version 1.
 
-        Raises `CheckpointCorruptError` if it is torn, altered, of a newer version, or names a file
-        outside the checkpoint.
+        Raises `CheckpointCorruptError` if it is torn, altered, of a newer version, names a file
+        outside the checkpoint, or does not add up.
         """
         content = _parse(data)
         _require(content.pop("checksum", None) == _checksum(content), "is altered")
         version = content.get("version")
-        _require(version == _VERSION, f"has version {version!r} instead of {_VERSION}")
+        # Not `in`: True is 1.
+        _require(
+            type(version) is int and 1 <= version <= VERSION,
+            f"has version {version!r}; this tuneflow reads 1 to {VERSION}",
+        )
         return _manifest(content)
 
 
 def is_member(path: str) -> bool:
     """Say whether a file path stays inside its checkpoint, on every operating system."""
     return not _BAD_MEMBER.search(path)
+
+
+def _file_json(entry: FileEntry) -> dict[str, Any]:
+    parts = [
+        {"size": part.size, "hash": part.hash, **({"copy": part.copy} if part.copy else {})}
+        for part in entry.parts
+    ]
+    return {"path": entry.path, "size": entry.size, "parts": parts}
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -117,24 +165,64 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         isinstance(reports, list) and all(isinstance(report, dict) for report in reports),
         "has reports that are no list of objects",
     )
-    entries = tuple(_entry(value) for value in files)
+    read = _entry_1 if content["version"] == 1 else _entry
+    entries = tuple(read(value) for value in files)
     _require_apart([entry.path for entry in entries])
+    _require_one_size_each(entries)
     return Manifest(resource, entries, tuple(reports))
 
 
+def _entry_1(value: Any) -> FileEntry:
+    """Read a file of version 1."""
+    path, size = _path_and_size(value, {"path", "size", "hash"})
+    digest = _hash(path, value["hash"])
+    if size:
+        return FileEntry(path, (Part(size, digest),))
+    _require(digest == blake3().hexdigest(), f"gives the empty file {path} the hash {digest!r}")
+    return FileEntry(path, ())
+
+
 def _entry(value: Any) -> FileEntry:
+    path, size = _path_and_size(value, {"path", "size", "parts"})
+    parts = value["parts"]
+    _require(isinstance(parts, list), f"gives {path} parts that are no list")
+    entry = FileEntry(path, tuple(_part(path, part) for part in parts))
+    _require(entry.size == size, f"gives {path} {size} bytes, and its parts {entry.size}")
+    return entry
+
+
+def _path_and_size(value: Any, fields: set[str]) -> tuple[str, int]:
     _require(
-        isinstance(value, dict) and value.keys() == {"path", "size", "hash"},
-        f"has the file entry {value!r}",
+        isinstance(value, dict) and value.keys() == fields, f"has the file entry {value!r:.200}"
     )
-    path, size, digest = value["path"], value["size"], value["hash"]
+    path, size = value["path"], value["size"]
     _require(isinstance(path, str) and is_member(path), f"names the hostile file {path!r}")
-    _require(type(size) is int and size >= 0, f"gives {path} the size {size!r}")
+    _require(type(size) is int and 0 <= size <= _MAX_SIZE, f"gives {path} the size {size!r}")
+    return path, size
+
+
+def _part(path: str, value: Any) -> Part:
+    _require(
+        isinstance(value, dict) and value.keys() - {"copy"} == {"size", "hash"},
+        f"gives {path} the part {value!r:.200}",
+    )
+    size, copy = value["size"], value.get("copy", "")
+    _require(
+        type(size) is int and 0 < size <= _MAX_SIZE, f"gives {path} a part of the size {size!r}"
+    )
+    _require(
+        "copy" not in value or (isinstance(copy, str) and bool(_COPY.fullmatch(copy))),
+        f"gives {path} the copy {copy!r}",
+    )
+    return Part(size, _hash(path, value["hash"]), copy)
+
+
+def _hash(path: str, digest: Any) -> str:
     _require(
         isinstance(digest, str) and bool(_HASH.fullmatch(digest)),
         f"gives {path} the hash {digest!r}",
     )
-    return FileEntry(path, size, digest)
+    return str(digest)
 
 
 def _is_number(value: Any) -> bool:
@@ -147,6 +235,11 @@ def _require_apart(paths: list[str]) -> None:
     _require(len(taken) == len(paths), "names a file twice")
     folders = {path[:end] for path in paths for end in range(len(path)) if path[end] == "/"}
     _require(not taken & folders, "names the same path as file and as folder")
+
+
+def _require_one_size_each(entries: tuple[FileEntry, ...]) -> None:
+    sizes = {(part.key, part.size) for entry in entries for part in entry.parts}
+    _require(len({key for key, _ in sizes}) == len(sizes), "gives a blob two sizes")
 
 
 def _require(condition: bool, problem: str) -> None:

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import threading
+import uuid
+from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from tuneflow.checkpoints import Checkpoints, FileEntry, Manifest
+from tests.unit.test_manifest import VERSION_1
+from tuneflow import blobs, restoring, storing
+from tuneflow.checkpoints import Checkpoints
 from tuneflow.errors import CheckpointCorruptError, SpecError, StorageError
-from tuneflow.jsonio import dumps
 from tuneflow.store import NotFound, Store
 
 REF = "trials/000017/checkpoints/0003-27.json"
-DIGEST = "ab" * 32
+LARGE = 3 << 20
 
 
 class CountingStore(Store):
-    """A store that remembers the keys of its uploads."""
+    """A store that remembers what is asked of it: a word and a key each."""
 
     def __init__(self, url):
         super().__init__(url)
-        self.uploads = []
+        self.calls = []
 
     def upload(self, path, chunks, size):
-        self.uploads.append(path)
+        self.calls.append(("upload", path))
         super().upload(path, chunks, size)
+
+    def add(self, path, data):
+        self.calls.append(("add", path))
+        return super().add(path, data)
+
+    def put(self, path, data):
+        self.calls.append(("put", path))
+        super().put(path, data)
+
+    def create(self, path, data):
+        self.calls.append(("create", path))
+        super().create(path, data)
+
+    def stat(self, path):
+        self.calls.append(("stat", path))
+        return super().stat(path)
 
 
 @pytest.fixture
 def store(tmp_path):
-    return CountingStore(f"file://{tmp_path}/store")
+    return Store(f"file://{tmp_path}/store")
+
+
+@pytest.fixture
+def distant(tmp_path):
+    """A store that is no folder, so that all it has went through its methods."""
+    return CountingStore(f"memory://{uuid.uuid4().hex}/inner")
 
 
 @pytest.fixture
@@ -53,20 +78,13 @@ def source(tmp_path):
 
 def blob_file(tmp_path, content):
     digest = blake3(content).hexdigest()
-    return tmp_path / "store" / "blobs" / digest[:2] / digest
+    (found,) = (tmp_path / "store" / "blobs" / digest[:2]).glob(f"{digest}*")
+    return found
 
 
 def tree(folder):
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def sealed(**changes):
-    """Return a manifest with fields replaced and the checksum made right for them."""
-    content = json.loads(Manifest(1, (FileEntry("a", 1, DIGEST),)).to_bytes())
-    del content["checksum"]
-    content.update(changes)
-    return dumps({**content, "checksum": blake3(dumps(content).encode()).hexdigest()}).encode()
 
 
 class TestSaveAndRestore:
@@ -91,51 +109,109 @@ class TestSaveAndRestore:
         assert list((tmp_path / "target").iterdir()) == []
         assert checkpoints.newest([REF]) is not None
 
-    def test_writes_the_manifest_after_every_file(self, store, source, monkeypatch):
-        calls = []
-        upload, create = store.upload, store.create
-        monkeypatch.setattr(
-            store, "upload", lambda key, *rest: (upload(key, *rest), calls.append(key))
-        )
-        monkeypatch.setattr(store, "create", lambda *args: (calls.append(args[0]), create(*args)))
-        Checkpoints(store).save(REF, source, resource=1)
-        assert calls[-1] == REF
-        assert sum(key.startswith("blobs/") for key in calls[:-1]) == 3
+    def test_restores_what_the_first_version_wrote(self, store, tmp_path):
+        for content in (b"weights" * 1000, b"momentum", b""):
+            digest = blake3(content).hexdigest()
+            store.put(f"blobs/{digest[:2]}/{digest}", content)
+        store.create(REF, VERSION_1)
+        manifest = Checkpoints(store).restore(REF, tmp_path / "target")
+        assert (manifest.resource, manifest.reports[0]["loss"]) == (27, 0.5)
+        assert tree(tmp_path / "target") == {
+            "model.bin": b"weights" * 1000,
+            "optim/deep/state": b"momentum",
+            "zero": b"",
+        }
 
-    def test_a_save_that_dies_between_the_files_leaves_no_checkpoint(
+    @pytest.mark.parametrize("kind", ["store", "distant"])
+    def test_restores_a_file_of_many_pieces(self, request, tmp_path, monkeypatch, kind):
+        distant = request.getfixturevalue(kind)
+        monkeypatch.setattr(restoring, "_RANGE", 1_000_000)
+        content = bytes(range(251)) * 40_000
+        (tmp_path / "weights").write_bytes(content)
+        Checkpoints(distant).save(REF, tmp_path / "weights", resource=1)
+        Checkpoints(distant).restore(REF, tmp_path / "target")
+        assert (tmp_path / "target" / "weights").read_bytes() == content
+
+    def test_writes_the_manifest_after_every_file(self, distant, source):
+        (source / "large").write_bytes(bytes(LARGE))
+        Checkpoints(distant).save(REF, source, resource=1)
+        assert distant.calls.pop() == ("create", REF)
+        written = [word for word, key in distant.calls if key.startswith("blobs/")]
+        assert sorted(written) == ["add", "add", "stat", "upload"]
+
+    def test_in_a_folder_the_blobs_are_on_the_disk_before_the_manifest(
+        self, store, source, tmp_path, monkeypatch
+    ):
+        synced, fsync, create = [], os.fsync, Store.create
+
+        def note(handle):
+            synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+            fsync(handle)
+
+        def check(self, path, data):
+            blobs = tmp_path / "store" / "blobs"
+            folders = {str(path) for path in blobs.iterdir()}
+            assert len(folders) == 2
+            assert {*folders, str(blobs)} <= set(synced)
+            assert sum(path.startswith(f"{blobs}/staged#") for path in synced) == 2
+            create(self, path, data)
+
+        monkeypatch.setattr(os, "fsync", note)
+        monkeypatch.setattr(Store, "create", check)
+        Checkpoints(store).save(REF, source, resource=1)
+        assert len(store.list("blobs")) == 2
+
+    def test_in_a_folder_a_blob_of_somebody_else_is_forced_to_the_disk_as_well(
         self, store, source, monkeypatch
+    ):
+        Checkpoints(store).save("old.json", source / "model.bin", resource=1)
+        synced, fsync = [], os.fsync
+
+        def note(handle):
+            synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", note)
+        Checkpoints(store).save(REF, source / "model.bin", resource=1)
+        (blob,) = store.list("blobs")
+        assert any(path.endswith(blob.rpartition("/")[0]) for path in synced)
+
+    @pytest.mark.parametrize("size", [1, LARGE])
+    def test_a_save_that_dies_between_the_files_leaves_no_checkpoint(
+        self, distant, source, monkeypatch, size
     ):
         def die(*args):
             raise StorageError("disk full")
 
-        monkeypatch.setattr(store, "upload", die)
+        (source / "model.bin").write_bytes(bytes(size))
+        monkeypatch.setattr(distant, "upload", die)
+        monkeypatch.setattr(distant, "add", die)
+        with pytest.raises(StorageError):
+            Checkpoints(distant).save(REF, source, resource=1)
+        assert REF not in distant.list()
+
+    def test_a_save_that_dies_leaves_nothing_unnamed_in_a_folder(
+        self, store, source, tmp_path, monkeypatch
+    ):
+        def die(*args):
+            raise StorageError("away")
+
+        monkeypatch.setattr(store, "stat", die)
         with pytest.raises(StorageError):
             Checkpoints(store).save(REF, source, resource=1)
-        assert store.list() == []
+        assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
 
-    def test_the_same_content_again_uploads_nothing(self, store, source):
-        checkpoints = Checkpoints(store)
-        checkpoints.save(REF, source, resource=1)
-        assert len(store.uploads) == 3
-        checkpoints.save("trials/000018/checkpoints/0000-1.json", source, resource=2)
-        Checkpoints(store).save("trials/000019/checkpoints/0000-1.json", source, resource=3)
-        assert len(store.uploads) == 3
-
-    def test_equal_files_of_one_checkpoint_are_uploaded_once(self, store, tmp_path):
+    @pytest.mark.parametrize("size", [10, LARGE])
+    def test_equal_files_of_one_checkpoint_are_stored_once(self, distant, tmp_path, size):
         folder = tmp_path / "twins"
         folder.mkdir()
         for name in "abc":
-            (folder / name).write_bytes(b"same")
-        Checkpoints(store).save(REF, folder, resource=1)
-        assert len(store.uploads) == 1
-        Checkpoints(store).restore(REF, tmp_path / "target")
+            (folder / name).write_bytes(bytes(size))
+        Checkpoints(distant).save(REF, folder, resource=1)
+        assert len(distant.list("blobs")) == 1
+        assert sum(word in {"add", "upload"} for word, _ in distant.calls) == 1
+        Checkpoints(distant).restore(REF, tmp_path / "target")
         assert tree(tmp_path / "target") == tree(folder)
-
-    def test_a_blob_of_wrong_size_is_stored_again(self, store, source, tmp_path):
-        Checkpoints(store).save("old.json", source, resource=1)
-        blob_file(tmp_path, b"momentum").write_bytes(b"mom")
-        Checkpoints(store).save(REF, source, resource=1)
-        assert Checkpoints(store).newest(["old.json"]) is not None
 
     def test_a_second_save_of_a_segment_returns_the_first(self, checkpoints, source):
         first = checkpoints.save(REF, source, resource=27)
@@ -143,18 +219,54 @@ class TestSaveAndRestore:
         assert checkpoints.save(REF, source, resource=27) == first
         assert checkpoints.load(REF) == first
 
-    def test_a_file_that_changes_while_it_is_stored_leaves_no_blob_of_wrong_name(
-        self, store, source
-    ):
-        class ChangesFirst(CountingStore):
-            def upload(self, path, chunks, size):
-                (source / "model.bin").write_bytes(b"trained on")
-                super().upload(path, chunks, size)
 
-        store = ChangesFirst(store.url)
+class TestFilesThatChange:
+    """A checkpoint must not be half of one state and half of another."""
+
+    @pytest.mark.parametrize("kind", ["store", "distant"])
+    @pytest.mark.parametrize("size", [1000, LARGE])
+    def test_is_noticed_when_a_file_changes_between_reading_and_storing(
+        self, request, source, monkeypatch, kind, size
+    ):
+        store, file = request.getfixturevalue(kind), source / "model.bin"
+        file.write_bytes(bytes(size))
+        in_parallel = blobs.in_parallel
+
+        def changing(function, values, threads):
+            results = in_parallel(function, values, threads)
+            file.write_bytes(b"1" * size)
+            return results
+
+        monkeypatch.setattr(blobs, "in_parallel", changing)
         with pytest.raises(CheckpointCorruptError, match=r"model\.bin changed while"):
-            Checkpoints(store).save(REF, source / "model.bin", resource=1)
-        assert store.list() == []
+            Checkpoints(store).save(REF, file, resource=1)
+        for key in store.list("blobs"):
+            assert blake3(store.get(key)).hexdigest() in key
+        assert REF not in store.list()
+
+    @pytest.mark.parametrize("kind", ["store", "distant"])
+    @pytest.mark.parametrize("how", ["shorter", "gone", "longer"])
+    def test_is_noticed_when_a_file_is_cut_or_removed(
+        self, request, source, monkeypatch, kind, how
+    ):
+        store, file = request.getfixturevalue(kind), source / "model.bin"
+        cut = storing.cut
+
+        def late(path):
+            spans = cut(path)
+            match how:
+                case "shorter":
+                    os.truncate(path, 10)
+                case "longer":
+                    path.write_bytes(path.read_bytes() + b"more")
+                case "gone":
+                    path.unlink()
+            return spans
+
+        monkeypatch.setattr(storing, "cut", late)
+        with pytest.raises(CheckpointCorruptError, match=r"model\.bin changed while"):
+            Checkpoints(store).save(REF, file, resource=1)
+        assert REF not in store.list()
 
 
 class TestSources:
@@ -230,6 +342,31 @@ class TestDamage:
             case "missing manifest":
                 manifest.unlink()
 
+    @pytest.fixture(params=[4 << 20, 64 << 20])
+    def ranges(self, request, monkeypatch):
+        """Have large files fetched in several ranges, or in one."""
+        monkeypatch.setattr(restoring, "_RANGE", request.param)
+
+    @pytest.mark.usefixtures("ranges")
+    @pytest.mark.parametrize("how", ["flipped", "shorter", "longer", "missing"])
+    @pytest.mark.parametrize("size", [5 << 20, 8 << 20, 9 << 20])
+    def test_restore_finds_damage_in_any_piece_of_a_large_file(self, distant, tmp_path, size, how):
+        (tmp_path / "weights").write_bytes(bytes(size))
+        manifest = Checkpoints(distant).save(REF, tmp_path / "weights", resource=1)
+        (key,) = manifest.blobs()
+        match how:
+            case "flipped":
+                distant.put(key, bytes(size - 1) + b"1")
+            case "shorter":
+                distant.put(key, bytes(4 << 20))
+            case "longer":
+                distant.put(key, b"1" + bytes(size))
+            case "missing":
+                distant.delete([key])
+        with pytest.raises(CheckpointCorruptError, match=f"^checkpoint {REF}: weights"):
+            Checkpoints(distant).restore(REF, tmp_path / "target")
+        assert list((tmp_path / "target").iterdir()) == []
+
     @pytest.mark.parametrize(
         ("how", "message"),
         [
@@ -261,6 +398,39 @@ class TestDamage:
         assert (ref, manifest.resource) == ("old.json", 1)
         assert "falling back to an older checkpoint" in caplog.text
         assert REF in caplog.text
+
+    def test_a_thread_of_a_failed_restore_does_not_write_into_the_next_one(
+        self, distant, tmp_path, monkeypatch
+    ):
+        folder, target = tmp_path / "files", tmp_path / "target"
+        folder.mkdir()
+        for name in ("gone", "late"):
+            (folder / name).write_bytes(name.encode())
+        manifest = Checkpoints(distant).save("new.json", folder, resource=1)
+        gone, late = (entry.parts[0].key for entry in manifest.files)
+        distant.delete([gone])
+        may_go_on, ended, stream = threading.Event(), threading.Event(), distant.stream
+
+        def slow(key, start, length):
+            if key == late:
+                may_go_on.wait(30)
+            yield from stream(key, start, length)
+
+        def fetch(self, piece, fetch=restoring.Restoring._fetch):
+            try:
+                fetch(self, piece)
+            finally:
+                if piece.part.key == late:
+                    ended.set()
+
+        monkeypatch.setattr(distant, "stream", slow)
+        monkeypatch.setattr(restoring.Restoring, "_fetch", fetch)
+        with pytest.raises(CheckpointCorruptError, match="gone is missing"):
+            Checkpoints(distant).restore("new.json", target)
+        (target / "late").write_bytes(b"older")
+        may_go_on.set()
+        assert ended.wait(30)
+        assert tree(target) == {"late": b"older"}
 
     def test_restore_newest_falls_back_from_a_flipped_bit(self, checkpoints, tmp_path):
         self.damage(tmp_path, "flipped bit in a file")
@@ -296,64 +466,3 @@ class TestDamage:
         with pytest.raises(SpecError, match="is not empty"):
             checkpoints.restore(REF, source)
         assert tree(source) == before
-
-
-class TestManifest:
-    def test_equal_manifests_are_equal_bytes_and_come_back(self):
-        manifest = Manifest(2.5, (FileEntry("a/ü.bin", 3, DIGEST),), ({"x": [1, None]},))
-        assert Manifest.from_bytes(manifest.to_bytes()) == manifest
-        assert Manifest.from_bytes(sealed()) == Manifest(1, (FileEntry("a", 1, DIGEST),))
-
-    def test_every_torn_or_flipped_byte_is_noticed(self):
-        data = Manifest(2.5, (FileEntry("a/b", 3, DIGEST),), ({"loss": 0.25},)).to_bytes()
-        for position in range(len(data)):
-            flipped = bytearray(data)
-            flipped[position] ^= 1
-            for damaged in (bytes(flipped), data[:position]):
-                with pytest.raises(CheckpointCorruptError):
-                    Manifest.from_bytes(damaged)
-
-    @pytest.mark.parametrize(
-        "path",
-        ["", "/etc/passwd", "../x", "a/../x", "a//x", "./x", "a/", "C:x", "c:/x", "a\\x", "a\0x"],
-    )
-    def test_refuses_hostile_paths_on_write_and_on_read(self, path):
-        with pytest.raises(SpecError):
-            Manifest(1, (FileEntry(path, 1, DIGEST),)).to_bytes()
-        with pytest.raises(CheckpointCorruptError, match="hostile"):
-            Manifest.from_bytes(sealed(files=[{"path": path, "size": 1, "hash": DIGEST}]))
-
-    @pytest.mark.parametrize(
-        "changes",
-        [
-            {"version": 2},
-            {"resource": True},
-            {"resource": "1"},
-            {"resource": None},
-            {"files": {}},
-            {"files": [["a", 1, DIGEST]]},
-            {"files": [{"path": "a", "size": 1}]},
-            {"files": [{"path": "a", "size": 1, "hash": DIGEST, "mode": 7}]},
-            {"files": [{"path": 1, "size": 1, "hash": DIGEST}]},
-            {"files": [{"path": "a", "size": -1, "hash": DIGEST}]},
-            {"files": [{"path": "a", "size": 1.0, "hash": DIGEST}]},
-            {"files": [{"path": "a", "size": True, "hash": DIGEST}]},
-            {"files": [{"path": "a", "size": 1, "hash": "../" + DIGEST}]},
-            {"files": [{"path": "a", "size": 1, "hash": DIGEST.upper()}]},
-            {"files": [{"path": "a", "size": 1, "hash": DIGEST}] * 2},
-            {"files": [{"path": p, "size": 1, "hash": DIGEST} for p in ("a", "a/b")]},
-            {"reports": {}},
-            {"reports": ["x"]},
-            {"extra": 1},
-        ],
-    )
-    def test_refuses_anything_that_it_would_not_write(self, changes):
-        with pytest.raises(CheckpointCorruptError, match="the manifest"):
-            Manifest.from_bytes(sealed(**changes))
-
-    @pytest.mark.parametrize(
-        "data", [b"[]", b"\xff", b"null", b'{"a":1e999}', b'{"a":NaN}', b"[" * 100_000]
-    )
-    def test_refuses_other_json_and_what_is_no_json(self, data):
-        with pytest.raises(CheckpointCorruptError):
-            Manifest.from_bytes(data)
