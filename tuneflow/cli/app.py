@@ -12,6 +12,7 @@ import typer
 from tuneflow.cli import (
     champions,
     checking,
+    collecting,
     drifting,
     environments,
     lineages,
@@ -39,6 +40,7 @@ _COMMANDS = {
     ),
     "Retune": (retuning.retune, drifting.drift),
     "Share": (sharing.report, sharing.export),
+    "Clean up": (collecting.gc,),
     "Other": (checking.version,),
 }
 
