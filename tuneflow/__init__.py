@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tuneflow.api import create_study, load, pbt_schedule, resume, tune
     from tuneflow.budget import Budget, Plateau
     from tuneflow.objective.parameters import with_parameters
-    from tuneflow.objective.session import checkpoint, current_trial, report
+    from tuneflow.objective.session import checkpoint, current_trial, preempted, report
     from tuneflow.result import Result
     from tuneflow.submitting import submit
 
@@ -45,6 +45,7 @@ __all__ = [
     "report",
     "checkpoint",
     "current_trial",
+    "preempted",
     "with_parameters",
     "Result",
     "Budget",
@@ -68,6 +69,7 @@ _HOMES = {
     "report": "tuneflow.objective.session",
     "checkpoint": "tuneflow.objective.session",
     "current_trial": "tuneflow.objective.session",
+    "preempted": "tuneflow.objective.session",
     "with_parameters": "tuneflow.objective.parameters",
     "Result": "tuneflow.result",
     "Budget": "tuneflow.budget",

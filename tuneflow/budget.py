@@ -43,8 +43,9 @@ class Budget:
         plateau: end when the best value has stopped moving.
         max_failures_per_trial: how often a trial that fails by its own fault is tried again,
             from its newest checkpoint. Default 0.
-        max_losses_per_trial: how often a trial whose worker went away is tried again; a
-            preemption is not the trial's fault. Default 3.
+        max_losses_per_trial: how often a trial whose worker went away is tried again without
+            having come to a new level in between: what gets on was preempted, and is not what
+            workers die of. Default 3.
         max_failures: halt the study when more trials than this have failed for good. None (the
             default) bears any number as long as some report is usable, and halts at 20 failed
             trials when none ever was. A halted study is resumable, and a resume tries them again.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tuneflow import rounds, stream
+from tuneflow.collecting import collecting
 from tuneflow.errors import ObjectiveError, TrialsFailedError
 from tuneflow.events import Fact
 from tuneflow.executors.base import Executor
@@ -23,6 +24,7 @@ from tuneflow.objective import Objective
 from tuneflow.objective.reference import load_objective
 from tuneflow.opened import OpenStudy
 from tuneflow.plugins import make
+from tuneflow.preemption import Notice, notices
 from tuneflow.preview import Preview
 from tuneflow.result import Result
 from tuneflow.spec import ASK_TELL
@@ -101,7 +103,13 @@ def drive(
         turn, view = _watched(opened, turn, view)
     watchers = [*observers, view] if view is not None else observers
     study.prepare()
-    with interrupts.installed(), attached(trackers, study, opened.url, history) as followers:
+    with (
+        interrupts.installed(),
+        _noticing(interrupts),
+        attached(trackers, study, opened.url, history) as followers,
+        collecting(opened) as collect,
+    ):
+        watchers = [*watchers, collect] if collect is not None else watchers
         place.remember(opened.store)
         with executor:
             executor.open(job_of(opened), objective)
@@ -113,6 +121,21 @@ def drive(
                     retry_failed=retry_failed,
                     interrupts=interrupts,
                 )
+
+
+@contextmanager
+def _noticing(interrupts: Interrupts) -> Iterator[None]:
+    """End the driver too, as by SIGTERM, when its machine is about to be taken away."""
+
+    def hear(notice: Notice) -> None:
+        if notice.place is None:
+            interrupts.request(is_terminated=True)
+
+    notices.hear(hear)
+    try:
+        yield
+    finally:
+        notices.forget(hear, None)
 
 
 def _watched(

@@ -233,6 +233,7 @@ class History:
             max_resource=self.max_resource,
             attempt=trial.attempt,
             resources=trial.resources,
+            since=trial.since,
         )
 
     def open_segments(self) -> Iterator[Segment]:
@@ -252,10 +253,12 @@ class History:
             self.retries.pop(trial.number, None)
         if fact.params is not None:
             trial.params, trial.outdated = fact.params, len(trial.reports)
+            trial.since = fact.segment
         if fact.source is not None:
             # The step count follows the donor, so that the levels after it are new ones.
             trial.resource = fact.start
             trial.source, trial.outdated = fact.source, len(trial.reports)
+            trial.since = fact.segment
         trial.state = TrialState.RUNNING
         trial.segment, trial.until = fact.segment, fact.until
         trial.start, trial.attempt = fact.start, fact.attempt
@@ -269,6 +272,7 @@ class History:
         trial, report = self.running[fact.trial], fact.report
         self.spent += max(report.resource - trial.resource, 0)
         trial.resource = report.resource
+        trial.losses = 0
         trial.reports.append(report)
         if report.checkpoint is not None:
             trial.checkpoint, trial.checkpoint_resource = report.checkpoint, report.resource

@@ -17,8 +17,8 @@ class Job:
         isolation: "thread" runs a Python objective in a thread of the worker; "process" gives
             each trial a process, which can be killed and whose crash harms nobody.
         timeout: the most seconds that the objective may take for a segment, or None.
-        checkpoint_every: a checkpoint is saved at every so many reports, and where the segment
-            ends; None for the latter alone.
+        checkpoint_every: a checkpoint is saved at a report when so many have come since the last
+            one was saved, this one counted, and where the segment ends; None for the latter alone.
         env: environment variables of the trials; with threads, of the worker's process.
         grace: seconds between asking an objective to end and ending it by force.
         warm: seconds that a paused trial is kept suspended for its next segment; 0 for none. It
@@ -27,8 +27,8 @@ class Job:
             has been given others ignores it.
         most_resources: the most that a scheduler may tell one trial to occupy; None where it
             leaves that to ``resources``.
-        checkpoint_seconds: and at the first report after so many seconds since the last one was
-            saved, or None.
+        checkpoint_seconds: and at the first report when so many seconds are over since the last
+            one was saved, or the segment began; or None.
         background: whether the trial goes on while its checkpoint is being stored. An executor
             that runs in step with the driver stores it first.
     """

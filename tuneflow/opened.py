@@ -56,7 +56,9 @@ class OpenStudy:
             store.create(SPEC_PATH, json.dumps(spec, indent=2, allow_nan=False).encode())
         except AlreadyExists:
             _require_same(store, spec)
-        return cls._read(study, store)
+        opened = cls._read(study, store)
+        opened.journal.is_safe = True
+        return opened
 
     @classmethod
     def open(cls, url: str) -> OpenStudy:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tuneflow.errors import CorruptError
 from tuneflow.jsonio import dumps, loads
@@ -10,12 +12,33 @@ from tuneflow.store import AlreadyExists, Store
 from tuneflow.trial import Failure, Outcome, Segment, outcome_path
 
 
+def outcome_bytes(outcome: Outcome) -> bytes:
+    """Return the stored form of an outcome: its JSON with a checksum."""
+    content = outcome.to_json()
+    return dumps({**content, "check": _checksum(content)}).encode()
+
+
 def read_outcome(data: bytes, path: str) -> Outcome:
     """Parse an outcome object. Raises CorruptError, naming ``path``."""
     try:
-        return Outcome.from_json(loads(data))
-    except (ValueError, CorruptError) as error:
-        raise CorruptError(f"{path} is not a segment's outcome: {error}") from error
+        return Outcome.from_json(_checked(loads(data)))
+    except (AttributeError, RecursionError, TypeError, ValueError, CorruptError) as error:
+        raise CorruptError(
+            f"{path} is torn or altered and no outcome of a segment: {error}; remove it, and the "
+            "segment is run again from its newest checkpoint"
+        ) from error
+
+
+def _checked(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what is stored without its checksum, which those of earlier versions lack."""
+    check = content.pop("check", None)
+    if check is not None and check != _checksum(content):
+        raise CorruptError("its checksum does not match")
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(dumps(content).encode()):08x}"
 
 
 def stored_outcomes(store: Store, keys: Iterable[tuple[int, int]]) -> list[Outcome]:
@@ -32,7 +55,7 @@ def write_outcome(store: Store, outcome: Outcome) -> Outcome:
     """Store an outcome unless the segment has one; return the one that counts."""
     path = outcome_path(outcome.trial, outcome.segment)
     try:
-        store.create(path, dumps(outcome.to_json()).encode())
+        store.create(path, outcome_bytes(outcome))
     except AlreadyExists:
         return read_outcome(store.get(path), f"{store.url}/{path}")
     return outcome
@@ -41,11 +64,12 @@ def write_outcome(store: Store, outcome: Outcome) -> Outcome:
 def settle(store: Store, outcome: Outcome, *, is_stored: bool = True) -> Outcome:
     """Return the outcome that counts for a segment that an executor says has ended.
 
-    A worker stores its outcome before it says so. A lost segment has nobody to store one, so
-    that is done here: from then on a zombie that comes back cannot make it count after all.
+    A worker stores its outcome before it says so. A segment that is lost, or was stopped before it
+    began, has nobody to store one, so that is done here: from then on a zombie that comes back
+    cannot make it count after all.
     """
-    is_lost = outcome.status == "lost"
-    return write_outcome(store, outcome) if is_lost or not is_stored else outcome
+    is_nobodys = outcome.status == "lost" or not outcome.ended
+    return write_outcome(store, outcome) if is_nobodys or not is_stored else outcome
 
 
 def missing(segment: Segment) -> Outcome:

@@ -1,13 +1,14 @@
 """A trial on a worker: where it starts from, and what is handed from segment to segment.
 
 A segment starts from, in this order: the newest good checkpoint that an earlier run of the same
-segment left; the trial itself, if this process keeps it suspended; the checkpoint it is given; or
-nothing.
+segment left; the trial itself, if this process keeps it suspended; the checkpoint it is given, or
+where that is damaged the newest good one before it; or nothing.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from tuneflow.job import Job
 from tuneflow.objective.output import Log
 from tuneflow.objective.stream import Context, Objective, Stream
 from tuneflow.objective.warm import WarmTrial, warm_trials
-from tuneflow.store import NotFound
+from tuneflow.store import NotFound, Store
 from tuneflow.trial import Report, Resource, Segment, checkpoint_prefix
+
+_log = logging.getLogger("tuneflow")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,7 @@ def make_context(job: Job, segment: Segment, root: Path, start: Resource, log: L
         restore=restore if restore.exists() else None,
         directory=root / "work",
         every=job.checkpoint_every,
+        seconds=job.checkpoint_seconds,
         log=log,
         env=job.env,
         grace=job.grace,
@@ -128,26 +132,56 @@ def own_checkpoints(segment: Segment, keys: Sequence[str]) -> list[str]:
     return sorted((key for key in keys if key.startswith(prefix)), key=_level)
 
 
-def restore(checkpoints: Checkpoints, segment: Segment, own: Sequence[str], target: Path) -> Origin:
+def restore(
+    checkpoints: Checkpoints, segment: Segment, own: Sequence[str], target: Path, store: Store
+) -> Origin:
     """Fetch the checkpoint to start from into ``target``, which is not made if there is none.
+
+    A damaged one is reported as a warning, and the newest good one before it is taken.
 
     Args:
         checkpoints: the study's.
         segment: what is to be run.
         own: the checkpoints of an earlier run of it, oldest first.
         target: a folder that does not exist.
+        store: the study's store.
 
     Raises:
-        CheckpointCorruptError: the checkpoint that the segment is given is missing or damaged.
+        CheckpointCorruptError: the checkpoint that the segment is given is missing or damaged, and
+            the trial has no other one that is good.
     """
     good = checkpoints.restore_newest(own, target) if own else None
     if good is not None:
         ref, manifest = good
         return Origin(_level(ref), ref, tuple(map(Report.from_json, manifest.reports)))
     shutil.rmtree(target, ignore_errors=True)
-    if segment.checkpoint is not None:
+    if segment.checkpoint is None:
+        return Origin(segment.start, None)
+    try:
         _fetch(checkpoints, segment.checkpoint, target)
+    except CheckpointCorruptError as error:
+        _log.warning("looking for an older checkpoint: %s", error)
+        good = checkpoints.restore_newest(_earlier(segment, store), target)
+        if good is None:
+            raise
+        # To whoever decides what is kept, this one is outdated.
+        checkpoints.forget()
+        # Levels that are reported again add nothing.
+        return Origin(_level(good[0]), good[0])
     return Origin(segment.start, segment.checkpoint)
+
+
+def _earlier(segment: Segment, store: Store) -> list[str]:
+    """Return the checkpoints that earlier segments left on the way to this one, oldest first.
+
+    Those of other parameters led elsewhere.
+    """
+    kept = store.list(f"trials/{segment.trial:06d}/checkpoints")
+    before = tuple(
+        checkpoint_prefix(segment.trial, number) for number in range(segment.since, segment.segment)
+    )
+    found = [key for key in kept if key.startswith(before) and key != segment.checkpoint]
+    return sorted((key for key in found if _level(key) <= segment.start), key=_level)
 
 
 def _fetch(checkpoints: Checkpoints, ref: str, target: Path) -> None:

@@ -176,7 +176,7 @@ class Outcome:
         reports: every report of the segment, oldest first.
         failure: why, for "failed" and "lost".
         started: seconds since the epoch.
-        ended: seconds since the epoch.
+        ended: the same, and the seconds that the segment took, though the clock was set meanwhile.
         worker: a name of the place it ran at, for the timeline.
     """
 
@@ -256,7 +256,7 @@ class Trial:
         checkpoint_resource: the level of that checkpoint; 0 without one.
         attempt: retries of the latest segment.
         failures: how often it failed by its own fault.
-        losses: how often its worker went away.
+        losses: how often its worker went away since it last came to a new level.
         stopping: the reason why it was told to stop, or None.
         failure: its latest failure, or None.
         source: the trial whose checkpoint it was last cloned from, or None.

@@ -10,14 +10,15 @@ import functools
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from tuneflow.checkpoints import Checkpoints
-from tuneflow.errors import CheckpointCorruptError, ObjectiveError, SpecError, did_you_mean
+from tuneflow.errors import CheckpointCorruptError, ObjectiveError, SpecError
 from tuneflow.job import Job
 from tuneflow.objective.control import Control, How
+from tuneflow.objective.metrics import reported_instead
 from tuneflow.objective.output import Log
 from tuneflow.objective.scratch import new_path
 from tuneflow.objective.stream import Ended, Event, Objective, RawReport, Stream
@@ -30,6 +31,7 @@ from tuneflow.running import (
     restore,
     take_warm,
 )
+from tuneflow.saving import Reports
 from tuneflow.store import Store
 from tuneflow.trial import (
     Failure,
@@ -37,7 +39,6 @@ from tuneflow.trial import (
     Report,
     Segment,
     Status,
-    checkpoint_ref,
     log_path,
     outcome_path,
 )
@@ -45,7 +46,8 @@ from tuneflow.trial import (
 __all__ = ["Control", "How", "Job", "run_segment"]
 
 Emit: TypeAlias = Callable[[Report], None]
-"""Told each report of the segment once it counts; the objective waits meanwhile."""
+"""Told each report of the segment once it counts. The objective waits meanwhile, unless it has
+gone on while the report's checkpoint, or one before it, was being stored."""
 
 
 def run_segment(
@@ -70,7 +72,7 @@ def run_segment(
         store: the study's store. Default: that of ``job.storage``.
 
     Returns:
-        The outcome that is stored, or None when the segment was abandoned.
+        The outcome that is stored, or None when the segment was preempted or abandoned.
 
     Raises:
         StorageError: the storage failed; there is no outcome, and the segment can be run again.
@@ -93,7 +95,8 @@ def run_segment(
 
 @functools.lru_cache(maxsize=16)
 def _store(url: str) -> Store:
-    return Store(url)
+    # Whoever has ordered the segment has found the study there.
+    return Store(url).expected()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +119,25 @@ class _Run:
     worker: str
     store: Store
     log: Log = field(default_factory=Log)
-    reports: list[Report] = field(default_factory=list)
     trial: RunningTrial | None = None
     # Whether the objective waits at a report, where it can be ended in an orderly way.
     at_report: bool = False
+    # Whether it offers checkpoints, and whether it was told to save one soon.
+    saves: bool = False
+    is_hurried: bool = False
 
     def __post_init__(self) -> None:
-        self.started = time.time()
+        self.started, self.began = time.time(), time.monotonic()
         self.checkpoints = Checkpoints(self.store)
         self.timeout = _least(self.job.timeout, self.objective.timeout)
         self.seconds_left = self.timeout
+        self.reports = Reports(
+            self.segment,
+            self.checkpoints,
+            self.emit,
+            wake=self._interrupt,
+            background=self.job.background,
+        )
 
     def run(self) -> Outcome | None:
         """Run it, see `run_segment`."""
@@ -138,21 +150,21 @@ class _Run:
 
     def discard(self) -> None:
         """End what still runs: the segment was abandoned, or the machinery around it failed."""
+        self.reports.drop()
         if self.trial is not None:
             self.trial.close(self._grace())
 
     def _execute(self, own: Sequence[str]) -> _Ending:
-        if self.control.requested == "abandon":
+        if self.control.requested in ("preempt", "abandon"):
             return _Ending(None)
         try:
             self._begin(own)
         except (ObjectiveError, CheckpointCorruptError) as error:
             return _failed(error)
-        for report in self.reports:
-            self.emit(report)
+        self.reports.tell()
         if self.trial is None:
             return _Ending("paused") if self._is_reached() else self._requested()
-        self.control.on_request(self.trial.stream.interrupt)
+        self.control.on_request(self._wake)
         return self._pull(self.trial.stream)
 
     def _begin(self, own: Sequence[str]) -> None:
@@ -162,18 +174,19 @@ class _Run:
             self._start(own)
         else:
             self.trial, replayed = warm
-            self.reports.extend(replayed)
+            self.reports.replay(replayed)
             self.at_report = True
 
     def _start(self, own: Sequence[str]) -> None:
         """Start the objective from a checkpoint or from nothing."""
         root = new_path(f"trial-{self.segment.trial}")
         try:
-            origin = restore(self.checkpoints, self.segment, own, root / "restore")
+            origin = restore(self.checkpoints, self.segment, own, root / "restore", self.store)
             if own:
                 # A damaged checkpoint would stand in the way of the one made anew.
                 self.store.delete(_after(origin.checkpoint, own))
-            self.reports.extend(origin.reports)
+            self.reports.replay(origin.reports)
+            self.saves = origin.checkpoint is not None
             if not self._is_reached() and not self.control.requested:
                 context = make_context(self.job, self.segment, root, origin.start, self.log)
                 stream = self._opened().open(context)
@@ -186,33 +199,72 @@ class _Run:
         isolated = self.job.isolation == "process"
         return self.objective.isolated() if isolated else self.objective
 
+    def _wake(self) -> None:
+        """Have a look at what was requested; called from any thread."""
+        self.reports.nudge()
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self.trial is not None:
+            self.trial.stream.interrupt()
+
     def _pull(self, stream: Stream) -> _Ending:
         """Take reports until something ends the segment."""
-        while True:
-            if self._is_reached():
-                return _Ending("paused")
-            if self._must_stop(stream):
-                return self._requested()
-            if self.seconds_left is not None and self.seconds_left <= 0:
-                return self._timed_out()
-            event = self._next(stream)
-            if isinstance(event, Ended):
-                return _Ending("failed" if event.failure else "completed", event.failure)
-            if event is not None:
-                try:
-                    self._accept(event)
-                except (SpecError, CheckpointCorruptError) as error:
-                    return _failed(error)
+        try:
+            while (ending := self._step(stream)) is None:
+                pass
+        except (SpecError, CheckpointCorruptError) as error:
+            return _failed(error)
+        return ending
+
+    def _step(self, stream: Stream) -> _Ending | None:
+        """Wait for one thing to happen; return how the segment ends if it does."""
+        self.reports.tell()
+        if self._is_reached():
+            return _Ending("paused")
+        if self._must_stop(stream):
+            return self._requested()
+        if self.seconds_left is not None and self.seconds_left <= 0:
+            return self._timed_out()
+        if self.reports.must_wait:
+            self.reports.wait()
+            return None
+        event = self._next(stream)
+        if isinstance(event, Ended):
+            return self._ended(event, stream)
+        if event is not None:
+            self.saves = self.saves or event.offered
+            self.reports.accept(event, self._scratch())
+        return None
+
+    def _ended(self, event: Ended, stream: Stream) -> _Ending:
+        """Return how a segment ends whose objective has ended by itself."""
+        if self.is_hurried and stream.saves_by_ending:
+            return _Ending(None)
+        return _Ending("failed" if event.failure else "completed", event.failure)
 
     def _is_reached(self) -> bool:
         until = self.segment.until
-        level = self.reports[-1].resource if self.reports else self.segment.start
-        return until is not None and level >= until
+        return until is not None and self.reports.level >= until
 
     def _must_stop(self, stream: Stream) -> bool:
         """Return whether a request is to be obeyed now; a thread can only stop at a report."""
         how = self.control.requested
+        if how == "preempt":
+            return self._may_leave(stream)
         return how == "abandon" or (how == "stop" and (self.at_report or stream.interruptible))
+
+    def _may_leave(self, stream: Stream) -> bool:
+        """Ask for a checkpoint; return whether the trial is where it can go on from elsewhere.
+
+        One that never had a checkpoint to offer has none to wait for.
+        """
+        if not self.is_hurried:
+            self.is_hurried = True
+            stream.save_soon()
+        made = self.reports.made
+        is_saved = not made or made[-1].checkpoint is not None or not self.saves
+        return self.at_report and is_saved and not stream.saves_by_ending
 
     def _requested(self) -> _Ending:
         return _Ending("stopped" if self.control.requested == "stop" else None)
@@ -226,28 +278,24 @@ class _Run:
             self.seconds_left -= time.monotonic() - began
         return event
 
-    def _accept(self, raw: RawReport) -> None:
-        """Store a report's checkpoint, then let the driver know of it."""
-        report = Report(raw.resource, raw.metrics, None, time.time())
-        if raw.checkpoint is not None:
-            ref = checkpoint_ref(*self.segment.key, raw.resource)
-            report = replace(report, checkpoint=ref)
-            self._save(ref, raw.checkpoint, [*self.reports, report])
-            if raw.temporary:
-                shutil.rmtree(raw.checkpoint, ignore_errors=True)
-        self.reports.append(report)
-        self.emit(report)
+    def _scratch(self) -> Path:
+        assert self.trial is not None  # noqa: S101 - it has just reported
+        return self.trial.root / "saving"
 
-    def _save(self, ref: str, path: Path, reports: Sequence[Report]) -> None:
-        """Store a checkpoint, with all that the segment reported, from which to go on."""
-        data = [report.to_json() for report in reports]
-        self.checkpoints.save(ref, path, resource=reports[-1].resource, reports=data)
+    def _tell_all(self) -> Failure | None:
+        """Have all that was reported stored and told; return why that cannot be."""
+        try:
+            self.reports.tell_all(lambda: self.control.requested == "abandon")
+        except (SpecError, CheckpointCorruptError) as error:
+            self.reports.drop()
+            return _failed(error).failure
+        return None
 
     def _timed_out(self) -> _Ending:
         """End an objective that takes too long; a thread cannot be killed."""
         message = f"the segment took more than {self.timeout:g} seconds"
         grace = self.job.grace if self.at_report else 0
-        if self.trial is not None and not self.trial.close(grace):
+        if self.trial is not None and not self.trial.stream.close(grace):
             message += "; its thread runs on, which 'isolation: process' would prevent"
         return _Ending("failed", Failure("timeout", message, self.log.tail()))
 
@@ -258,18 +306,22 @@ class _Run:
 
     def _settle(self, ending: _Ending) -> Outcome | None:
         """Write log and outcome; keep the trial for its next segment, or end it."""
-        failure = ending.failure or self._missing_metric(ending)
-        status = "failed" if failure else ending.status
-        if status is None:
+        if ending.status is None and self.control.requested == "abandon":
             return None
-        keeps = status == "paused" and self._is_resumable()
+        failure = ending.failure or self._missing_metric(ending)
+        keeps = failure is None and ending.status == "paused" and self._is_resumable()
         if self.trial is not None and not keeps:
-            self.trial.close(self.job.grace)
+            # Nothing more is wanted of it, so it need not go on while the rest is stored.
+            self.trial.stream.close(self._grace())
+        failure = self._tell_all() or failure
+        status = "failed" if failure else ending.status
+        if status is None or self.reports.pending:
+            return None
         outcome = self._outcome(status, failure)
         self._write_log()
         stored = write_outcome(self.store, outcome)
-        if keeps and stored is outcome and self.trial is not None:
-            keep_warm(self.job, self.objective, self.segment, self.trial, self.reports)
+        if keeps and not failure and stored is outcome and self.trial is not None:
+            keep_warm(self.job, self.objective, self.segment, self.trial, self.reports.told)
             self.trial = None
         return stored
 
@@ -277,10 +329,11 @@ class _Run:
         return Outcome(
             *self.segment.key,
             status=status,
-            reports=tuple(self.reports),
+            reports=tuple(self.reports.told),
             failure=failure,
             started=self.started,
-            ended=time.time(),
+            # Budgets go by the difference, so the clock may be set meanwhile.
+            ended=self.started + time.monotonic() - self.began,
             worker=self.worker,
         )
 
@@ -292,18 +345,16 @@ class _Run:
     def _missing_metric(self, ending: _Ending) -> Failure | None:
         """Return a failure when the segment ended without saying what it was run for."""
         metric = self.job.metric
-        names = list(dict.fromkeys(name for report in self.reports for name in report.metrics))
+        names = list(dict.fromkeys(name for report in self.reports.made for name in report.metrics))
         if ending.status not in ("completed", "paused") or metric in names:
             return None
         if not names and self.segment.start > 0:
             # It went on from where it had nothing more to do.
             return None
-        why = _near(metric, names) if names else self._hint()
+        hint = self.trial.stream.hint(metric) if self.trial is not None else ""
+        why = reported_instead(metric, names) or hint
         message = f"{self.objective.name} reported no {metric!r}; {why}"
         return Failure("metric", message, self.log.tail())
-
-    def _hint(self) -> str:
-        return self.trial.stream.hint(self.job.metric) if self.trial is not None else ""
 
     def _is_resumable(self) -> bool:
         """Return whether the trial can be, and may be, resumed from where it waits."""
@@ -326,10 +377,3 @@ def _failed(error: Exception) -> _Ending:
 def _after(ref: str | None, refs: Sequence[str]) -> list[str]:
     """Return the references that follow ``ref``; all of them if it is not one of them."""
     return list(refs[refs.index(ref) + 1 :]) if ref in refs else list(refs)
-
-
-def _near(metric: str, names: Sequence[str]) -> str:
-    """Say what was reported instead."""
-    near = did_you_mean(metric, names)
-    reported = f"it reported {', '.join(map(repr, names))}"
-    return f"{reported}; {near}" if near.startswith("did") else reported

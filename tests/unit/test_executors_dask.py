@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from tuneflow.errors import ClusterError, SpecError
+from tuneflow.executors import dask_local
 from tuneflow.executors.dask import DaskExecutor
-from tuneflow.executors.dask_cluster import start_local
 from tuneflow.executors.placement import Request
 from tuneflow.plugins import make
 
@@ -59,7 +59,7 @@ def test_closing_what_was_never_opened_is_harmless():
 def test_asking_for_gpus_on_a_machine_without_one_is_one_sentence(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(ClusterError, match="asks for GPUs, and this machine shows none"):
-        start_local(2, 1, Request(gpu=1))
+        dask_local.start(2, 1, Request(gpu=1))
 
 
 def test_without_dask_it_says_what_to_install():

@@ -112,6 +112,10 @@ class TestPlacement:
             assert placement.choose("cpu") == "gpu"
             placement.put(segment, "gpu")
 
+    def test_a_worker_that_it_is_to_be_apart_from_is_left_out(self, placement):
+        assert placement.choose(apart={"large"}) == "small"
+        assert placement.choose(apart={"large", "small"}) is None
+
     def test_without_workers_there_is_no_choice(self):
         assert Placement(Request()).choose("a") is None
 

@@ -29,8 +29,9 @@ from tuneflow.objective import PythonObjective
 from tuneflow.objective.reference import load
 from tuneflow.objective.session import TrialStopped, checkpoint, current_trial, report
 from tuneflow.objective.warm import warm_trials
+from tuneflow.outcomes import read_outcome
 from tuneflow.store import Store
-from tuneflow.trial import Outcome, Segment, checkpoint_ref, log_path, outcome_path
+from tuneflow.trial import Segment, checkpoint_ref, log_path, outcome_path
 from tuneflow.worker import Control, Job
 
 
@@ -47,7 +48,8 @@ def runner(tmp_path):
 
 def stored(runner, outcome):
     store = Store(runner.job.storage)
-    return Outcome.from_json(json.loads(store.get(outcome_path(*outcome.key))))
+    path = outcome_path(*outcome.key)
+    return read_outcome(store.get(path), path)
 
 
 def log_of(runner, outcome):
@@ -313,7 +315,7 @@ def test_a_run_after_a_crash_uses_the_newest_good_checkpoint(runner, tmp_path):
         runner.run(PythonObjective(counting), segment, emit=crash_at(3))
     checkpoints = Checkpoints(Store(runner.job.storage))
     (newest,) = checkpoints.load(checkpoint_ref(0, 0, 3)).files
-    (tmp_path / "study" / "blobs" / newest.hash[:2] / newest.hash).write_bytes(b"torn")
+    (tmp_path / "study" / newest.parts[0].key).write_bytes(b"torn")
     outcome = runner.run(PythonObjective(counting), segment)
     assert losses(outcome.reports) == [1, 2, 3, 4]
     assert checkpoints.restore(checkpoint_ref(0, 0, 3), tmp_path / "restored")
@@ -607,7 +609,9 @@ def test_a_timeout_fails_the_trial(tmp_path, form):
         yield 1
         released.wait(60)
 
-    runner = Runner(tmp_path, isolation="process" if form == "process" else "thread", timeout=0.7)
+    # A process has to start first.
+    isolation, timeout = ("process", 5) if form == "process" else ("thread", 0.7)
+    runner = Runner(tmp_path, isolation=isolation, timeout=timeout)
     objective = PythonObjective(train if form == "thread" else sleeper)
     if form == "command":
         objective = load({"command": ["sh", "-c", "echo '{{\"loss\": 1}}'; sleep 60"]})
@@ -616,7 +620,7 @@ def test_a_timeout_fails_the_trial(tmp_path, form):
     assert (outcome.status, losses(outcome.reports)) == ("failed", [1])
     assert outcome.failure.kind == "timeout"
     note = "; its thread runs on, which 'isolation: process' would prevent"
-    expected = "the segment took more than 0.7 seconds" + (note if form == "thread" else "")
+    expected = f"the segment took more than {timeout} seconds" + (note if form == "thread" else "")
     assert outcome.failure.message == expected
 
 

@@ -12,6 +12,7 @@ import typer
 
 from tuneflow.cli.output import print_json, say
 from tuneflow.errors import SpecError, TuneflowError
+from tuneflow.interrupt import Terminated
 
 DEBUG = "TUNEFLOW_DEBUG"
 """The environment variable that makes the command show tracebacks."""
@@ -29,6 +30,7 @@ EXIT_CODES: Mapping[int, str] = {
     6: "damaged object in the storage",
     DRIFTED: "a metric has drifted",
     130: "interrupted",
+    143: "ended by SIGTERM",
 }
 """What each exit code means, in short; docs/cli.md says more."""
 
@@ -54,10 +56,24 @@ class UnsuccessfulError(TuneflowError):
 
 
 class StudyInterruptedError(UnsuccessfulError):
-    """Ctrl-C or SIGTERM ended a driver; the study can be resumed."""
+    """Ctrl-C ended a driver; the study can be resumed."""
 
     exit_code = 130
     prefix = ""
+
+
+class StudyTerminatedError(StudyInterruptedError):
+    """SIGTERM, or a notice of preemption, ended a driver; the study can be resumed."""
+
+    exit_code = 143
+
+
+def interrupted(
+    error: KeyboardInterrupt, sentence: str, document: Mapping[str, Any]
+) -> StudyInterruptedError:
+    """Return how a command ends that was interrupted; see `UnsuccessfulError`."""
+    kind = StudyTerminatedError if isinstance(error, Terminated) else StudyInterruptedError
+    return kind(sentence, document)
 
 
 def fail(error: BaseException, *, as_json: bool) -> int:
@@ -77,6 +93,8 @@ def fail(error: BaseException, *, as_json: bool) -> int:
 def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, TuneflowError):
         return error.exit_code, str(error)
+    if isinstance(error, Terminated):
+        return 143, "terminated"
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return 130, "interrupted"
     usage: Any = error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneflow.cli.ending import StudyInterruptedError
+from tuneflow.cli.ending import interrupted
 from tuneflow.cli.options import (
     AsJson,
     ExecutorName,
@@ -75,9 +75,9 @@ def retune(
             trigger=trigger,
             say=say,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         sentence = "interrupted; the same command goes on with this retune"
-        raise StudyInterruptedError(sentence, {"url": url}) from None
+        raise interrupted(interruption, sentence, {"url": url}) from None
     _show(found, as_json)
 
 

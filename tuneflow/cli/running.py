@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuneflow.cli.documents import status_document
-from tuneflow.cli.ending import StudyInterruptedError, UnsuccessfulError
+from tuneflow.cli.ending import UnsuccessfulError, interrupted
 from tuneflow.cli.options import (
     AsJson,
     ExecutorName,
@@ -145,9 +145,9 @@ class _Drive:
                     view=view,
                     retry_failed=self.retry_failed,
                 )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             sentence = f"interrupted; go on with: tuneflow resume {shlex.quote(opened.url)}"
-            raise StudyInterruptedError(sentence, status_document(opened)) from None
+            raise interrupted(interruption, sentence, status_document(opened)) from None
         conclude(opened, self.as_json)
 
 

@@ -18,11 +18,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from tuneflow.errors import SpecError
+from tuneflow.interrupt import Terminated
+from tuneflow.preemption import grace_seconds
 from tuneflow.trial import Outcome, Report, Segment
 
 if TYPE_CHECKING:
     from tuneflow.objective import Objective
     from tuneflow.worker import Job
+
+_HURRY = 5.0
+"""Seconds that trials have to save after Ctrl-C: somebody waits for the end."""
+
+_SHARE = 0.8
+"""The part of the grace that trials have to save when the driver is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,8 @@ class Executor(ABC):
 
     * For each submitted segment there is exactly one `Ended`, and no `Progress` after it.
     * `Progress` may come late or not at all, and a level may come twice, when a segment was
-      begun anew elsewhere; the outcome is complete.
+      begun anew elsewhere; the outcome is complete. None is left out before one that comes: a
+      report that is told of too late, after the next one, would not count any more.
     * A segment that was told to stop ends at its next report, as "stopped" unless it got to its
       end first. One that had not begun ends as "stopped" without reports.
     * A segment whose worker went away is tried elsewhere a bounded number of times, then ends as
@@ -67,7 +76,7 @@ class Executor(ABC):
     * After `close` nothing that the executor started is left running.
 
     An executor may be entered as a context manager: leaving it closes it, and abandons what runs
-    when an exception is the reason.
+    when an exception is the reason; after Ctrl-C or SIGTERM what runs may save a checkpoint first.
     """
 
     stores_outcomes: ClassVar[bool] = True
@@ -117,6 +126,14 @@ class Executor(ABC):
     def cancel(self, trial: int, segment: int) -> None:
         """Ask a segment to stop at its next report; nothing happens when it has ended."""
 
+    def preempt(self, grace: float) -> None:
+        """Have all that runs save a checkpoint and end without an outcome; `close` follows.
+
+        Args:
+            grace: the most seconds to wait for that.
+        """
+        return  # nothing to do where nothing is saved
+
     @abstractmethod
     def close(self, *, abandon: bool) -> None:
         """Release everything that `open` and `submit` started; closing twice is harmless.
@@ -139,7 +156,13 @@ class Executor(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close(abandon=kind is not None)
+        try:
+            if isinstance(error, KeyboardInterrupt):
+                # A part of the grace is for what comes after.
+                share = _SHARE * grace_seconds()
+                self.preempt(share if isinstance(error, Terminated) else min(share, _HURRY))
+        finally:
+            self.close(abandon=kind is not None)
 
 
 def check_isolation(isolation: str, timeout: float | None) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
+from tuneflow.preemption import notices
 from tuneflow.worker import Control, How
 
 
@@ -21,13 +22,19 @@ class Controls:
         self._lock = threading.Lock()
 
     @contextmanager
-    def listening(self, key: Hashable) -> Iterator[Control]:
-        """Let `tell` reach a run meanwhile."""
+    def listening(self, key: Hashable, place: str | None = None) -> Iterator[Control]:
+        """Let `tell` reach a run meanwhile, and notices of preemption.
+
+        Args:
+            key: of the run.
+            place: the address of the Dask worker that it runs on, if it does.
+        """
         control = Control()
         with self._lock:
             self._running[key].append(control)
         try:
-            yield control
+            with notices.listening(control, place):
+                yield control
         finally:
             with self._lock:
                 self._running[key].remove(control)

@@ -14,7 +14,7 @@ from tuneflow.trial import Segment
 try:
     from distributed import Client, SpecCluster, Worker
 
-    from tuneflow.executors import dask_cluster, dask_tls
+    from tuneflow.executors import dask_cluster, dask_local, dask_tls
     from tuneflow.executors.dask_session import Session
 except ModuleNotFoundError as error:
     if error.name not in ("dask", "distributed"):
@@ -130,6 +130,12 @@ class DaskExecutor(Executor):
         """Tell a running segment to stop, or take it back before it begins."""
         self._opened.cancel(trial, segment)
 
+    def preempt(self, grace: float) -> None:
+        """Have what runs save a checkpoint and end, on whichever worker it is."""
+        session = self._session
+        if session is not None:
+            session.preempt(grace)
+
     def close(self, *, abandon: bool) -> None:
         """Leave the cluster, and end it if it was started here."""
         session, client, cluster = self._session, self._client, self._cluster
@@ -143,7 +149,7 @@ class DaskExecutor(Executor):
             if client is not None:
                 client.close(timeout=_GRACE)
             if cluster is not None:
-                cluster.close(timeout=_GRACE)
+                dask_local.end(cluster, _GRACE)
 
     def _job(self, job: Job) -> Job:
         timeout = job.timeout if self.timeout is None else self.timeout
@@ -159,9 +165,7 @@ class DaskExecutor(Executor):
     def _connect(self) -> Client:
         given, timeout = self.address, self.connect_timeout
         if given is None:
-            self._cluster = dask_cluster.start_local(
-                self.workers, self.threads_per_worker, self._largest
-            )
+            self._cluster = dask_local.start(self.workers, self.threads_per_worker, self._largest)
             return dask_cluster.connect(self._cluster.scheduler_address, timeout, None)
         if isinstance(given, Client | Worker):
             # One of our own: a topic has one handler in a client, and theirs stay.

@@ -1,4 +1,4 @@
-"""Reach a Dask cluster, or start one on this machine; know its workers.
+"""Reach a Dask cluster and know its workers.
 
 Everything that can be wrong with a cluster becomes one sentence here, a `ClusterError`.
 """
@@ -6,150 +6,23 @@ Everything that can be wrong with a cluster becomes one sentence here, a `Cluste
 from __future__ import annotations
 
 import logging
-import signal
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from typing import Any
 
-from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker
+from distributed import Client, Security, Worker
 from distributed.comm.addressing import parse_address, parse_host_port
 
 from tuneflow.errors import ClusterError
-from tuneflow.executors import dask_tls, dask_worker
+from tuneflow.executors import dask_preemption, dask_tls, dask_worker
 from tuneflow.executors.dask_client import new_client
-from tuneflow.executors.devices import VARIABLE, share, visible_devices
 from tuneflow.executors.placement import Place, Request
 
-_CLOSING = 5.0
-"""Seconds that workers have to end before they are killed."""
-
-
-class LocalNanny(Nanny):
-    """A nanny whose worker process does not run the driver's script once more.
-
-    A process that Python spawns imports the main module of its parent. Workers do not need it,
-    for what it defines travels by value, and a script without the usual
-    ``if __name__ == "__main__"`` would start a cluster in each of them.
-    """
-
-    async def instantiate(self) -> Any:
-        """Start the worker's process."""
-        # A process inherits this: until its preload ignores Ctrl-C, nothing else does.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        with _main_module.hidden():
-            return await super().instantiate()
-
-
-class _MainModule:
-    """Hides where the main module came from while processes are spawned."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._saved: dict[str, Any] = {}
-
-    @contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Hide it meanwhile; any number of users at once."""
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._hide()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    vars(sys.modules["__main__"]).update(self._saved)
-
-    def _hide(self) -> None:
-        names = vars(sys.modules["__main__"])
-        self._saved = {key: names[key] for key in ("__spec__", "__file__") if key in names}
-        names["__spec__"] = None
-        names.pop("__file__", None)
-
-
-_main_module = _MainModule()
-
-
-def start_local(workers: int, threads: int, request: Request) -> SpecCluster:
-    """Start worker processes on this machine, which only this machine can reach.
-
-    Each declares the Dask resources ``MEMORY`` and, where trials ask for GPUs, ``GPU``, and sees
-    its share of the devices only. The processes end with this one, however it ends.
-
-    Raises:
-        ClusterError: they cannot be started, or GPUs are asked for and there are none.
-    """
-    devices: list[tuple[tuple[str, ...], float]] = [((), 0.0)] * workers
-    if request.gpu:
-        visible = visible_devices()
-        if not visible:
-            raise ClusterError("each trial asks for GPUs, and this machine shows none")
-        devices = share(visible, workers)
-    specs = {
-        f"worker-{number}": {"cls": LocalNanny, "options": _options(workers, threads, *held)}
-        for number, held in enumerate(devices)
-    }
-    scheduler = {
-        "cls": Scheduler,
-        "options": {
-            "host": "127.0.0.1",
-            "port": 0,
-            "dashboard": False,
-            "dashboard_address": "127.0.0.1:0",
-        },
-    }
-    # Starting it also unblocks Ctrl-C, in a thread whose mask the first worker would inherit.
-    resource_tracker.ensure_running()
-    try:
-        return _uninterrupted(
-            lambda: SpecCluster(
-                workers=specs, scheduler=scheduler, name="tuneflow", silence_logs=logging.CRITICAL
-            )
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"no Dask workers could be started on this machine: {error}") from error
-
-
-def _uninterrupted(start: Callable[[], SpecCluster]) -> SpecCluster:
-    """Start a cluster to its end even if Ctrl-C comes, and close it then: half a one cannot be."""
-    with ThreadPoolExecutor(1) as pool:
-        starting = pool.submit(start)
-        try:
-            return starting.result()
-        except KeyboardInterrupt:
-            starting.result().close(timeout=_CLOSING)
-            raise
-
-
-def _options(workers: int, threads: int, devices: Sequence[str], gpu: float) -> dict[str, Any]:
-    from distributed.worker_memory import parse_memory_limit
-
-    memory = parse_memory_limit("auto", 1, workers, logger=logging.getLogger(__name__))
-    resources = {"MEMORY": memory or 0.0}
-    env = {}
-    if gpu:
-        resources["GPU"] = gpu
-        env[VARIABLE] = ",".join(devices)
-    return {
-        "host": "127.0.0.1",
-        "nthreads": threads,
-        "memory_limit": memory,
-        "resources": resources,
-        "env": env,
-        "dashboard": False,
-        "preload": [dask_worker.__name__],
-        # Dask looks at every thread a hundred times a second, for a dashboard that is not there.
-        "config": {"distributed.worker.profile.enabled": False},
-        "silence_logs": logging.CRITICAL,
-    }
+_MEMORY = "worker-restart-memory"
+"""The topic on which nannies log the workers that they end because of their memory."""
 
 
 def connect(address: str, timeout: float, security: Security | None) -> Client:
@@ -233,6 +106,18 @@ def _place(address: str, worker: Mapping[str, Any]) -> Place:
     return Place(address, worker["nthreads"], resources.get("GPU", 0), int(memory))
 
 
+def running_workers(client: Client) -> set[str]:
+    """Return the addresses of the workers that take tasks: neither paused nor about to go."""
+    scheduler: Any = client.scheduler
+    return set(client.sync(scheduler.ncores_running, workers=None))
+
+
+def pin(client: Client, key: Any, address: str) -> None:
+    """Have a task run on one worker and nowhere else."""
+    scheduler: Any = client.scheduler
+    later(client, lambda: scheduler.set_restrictions(worker={key: [address]}))
+
+
 def demands(client: Client, request: Request) -> dict[str, float]:
     """Return the Dask resources to ask for with each task.
 
@@ -267,10 +152,17 @@ def check_versions(client: Client) -> None:
 
 
 def has_retired(client: Client, address: str) -> bool:
-    """Return whether a worker that is gone left in an orderly way, and did not die."""
+    """Return whether a worker that is gone left in an orderly way, or was to: it did not die.
+
+    A nanny that ends a worker for its memory does so by a signal, as those do who preempt it.
+    """
+    ended: Sequence[tuple[float, Any]] = client.get_events(_MEMORY)
+    if any(event["worker"] == address for _, event in ended):
+        return False
     events: Sequence[tuple[float, Any]] = client.get_events(address)
-    removals = [event for _, event in events if event.get("action") == "remove-worker"]
-    return bool(removals) and bool(removals[-1].get("expected"))
+    actions = {event.get("action"): event for _, event in events}
+    removal = actions.get("remove-worker", {})
+    return dask_preemption.ACTION in actions or bool(removal.get("expected"))
 
 
 def check_request(request: Request, found: Sequence[Place], who: str = "a trial") -> None:

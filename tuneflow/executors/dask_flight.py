@@ -16,6 +16,9 @@ from tuneflow.trial import Failure, Outcome, Resource, Segment
 if TYPE_CHECKING:
     from tuneflow.worker import How
 
+# Deaths after which a segment runs apart from others that have seen as many.
+_SUSPICIOUS = 2
+
 # Seconds of work that should wait for each slot, so that no worker waits for the driver.
 _AHEAD = 0.05
 
@@ -36,6 +39,8 @@ class Flight:
         told: the worker that was told to end it, and how.
         reached: the highest level that it has reported, in earlier launches too.
         deaths: how many workers have died with it since it got there.
+        roams: whether Dask may run it elsewhere by itself.
+        is_followed: whether it is being asked of a worker that is about to go.
     """
 
     launch: int
@@ -49,6 +54,13 @@ class Flight:
     told: tuple[str, How] | None = None
     reached: Resource | None = None
     deaths: int = 0
+    roams: bool = False
+    is_followed: bool = False
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what its workers die of."""
+        return self.deaths >= _SUSPICIOUS
 
     def note(self, level: Resource) -> None:
         """Take note of a report: a segment that gets on is not what its workers die of."""
@@ -103,7 +115,14 @@ class Woken:
     """Somebody wants the driver to look up."""
 
 
-Event: TypeAlias = Heard | Settled | Woken
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A launch does not run any more where its worker was about to go."""
+
+    launch: int
+
+
+Event: TypeAlias = Heard | Settled | Woken | Gone
 
 
 def stopped(segment: Segment) -> Outcome:
@@ -118,7 +137,8 @@ def lost(segment: Segment, why: str) -> Outcome:
 
 def died(segment: Segment, deaths: int) -> Outcome:
     """Return the outcome of a segment whose workers went away each time."""
-    return lost(segment, f"{deaths} workers went away with it")
+    why = "it may crash, hang or take too much memory, which 'isolation: process' would tell"
+    return lost(segment, f"{deaths} workers went away with it; {why}")
 
 
 def raised(segment: Segment, error: BaseException | None) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # Seconds between two tries to tell a segment to end.
 _RETRY = 0.05
+
+# Seconds that a worker which is about to go has for an answer.
+_ANSWER = 5.0
 
 
 class Orders:
@@ -49,6 +52,32 @@ class Orders:
                 await asyncio.sleep(_RETRY)
 
         later(self._client, send)
+
+    def follow(self, flight: Flight, on_gone: Callable[[int], None]) -> None:
+        """Have a segment save on a worker that the scheduler has let go; say when it has ended.
+
+        Args:
+            flight: of the segment.
+            on_gone: called with the launch when the worker has it no more, or is not there.
+        """
+        worker, launch = flight.where, flight.launch
+        if flight.is_followed or worker is None:
+            return
+        flight.is_followed = True
+
+        async def ask() -> None:
+            while launch in self._launches:
+                if not await self._saves(worker, launch):
+                    on_gone(launch)
+                    return
+                await asyncio.sleep(_RETRY)
+
+        later(self._client, ask)
+
+    async def _saves(self, worker: str, launch: int) -> bool:
+        with suppress(OSError, asyncio.TimeoutError):
+            return await asyncio.wait_for(self._send(worker, launch, "preempt"), _ANSWER)
+        return False
 
     def tell_once(self, worker: str, launch: int, how: How) -> None:
         """Tell a launch to end if it listens there now."""

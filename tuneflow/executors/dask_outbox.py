@@ -17,10 +17,13 @@ _PAUSE = 0.005
 
 
 class Say(Protocol):
-    """Says that a segment has begun, a report of it, or its outcome."""
+    """Says that a segment has begun, a report of it, its outcome, or that it was preempted."""
 
     def __call__(
-        self, report: dict[str, Any] | None = None, outcome: dict[str, Any] | None = None
+        self,
+        report: dict[str, Any] | None = None,
+        outcome: dict[str, Any] | None = None,
+        is_preempted: bool = False,
     ) -> None:
         """Say it; never waits."""
 
@@ -48,13 +51,14 @@ class Outbox:
         launch: int,
         report: dict[str, Any] | None = None,
         outcome: dict[str, Any] | None = None,
+        is_preempted: bool = False,
     ) -> None:
-        """Say that a launch has begun, a report of it, or its outcome; never waits."""
+        """Say that a launch has begun, a report of it, how it ended; never waits."""
         with self._lock:
             said = self._about(launch)
             if report is not None:
                 said["reports"].append(report)
-            said["outcome"] = outcome
+            said["outcome"], said["preempted"] = outcome, is_preempted
             if self._is_due:
                 return
             self._is_due = True
@@ -67,7 +71,7 @@ class Outbox:
         """Return the unsent message about a launch, a new one if need be."""
         if not self._unsent or self._unsent[-1]["launch"] != launch:
             about = {"launch": launch, "worker": self._worker.address}
-            self._unsent.append({**about, "reports": [], "outcome": None})
+            self._unsent.append({**about, "reports": [], "outcome": None, "preempted": False})
         return self._unsent[-1]
 
     def _send_soon(self) -> None:

@@ -16,8 +16,10 @@ from distributed import get_worker
 
 from tuneflow.executors.controls import Controls
 from tuneflow.executors.dask_outbox import Outbox, Say
+from tuneflow.executors.dask_preemption import attach, leave_to_driver
 from tuneflow.executors.dask_shipment import Shipment, keep
 from tuneflow.executors.devices import Allocator, lent, visible_devices
+from tuneflow.preemption import notices
 from tuneflow.trial import Report, Segment
 from tuneflow.worker import Control, How, Job, run_segment
 
@@ -43,12 +45,15 @@ def run(
         topic: the driver's topic.
         gpu: how much of the worker's GPUs each was promised.
     """
-    kept = keep(shipment, ident)
-    with Outbox(get_worker(), topic) as outbox, ExitStack() as stack:
+    kept, worker = keep(shipment, ident), get_worker()
+    attach(worker)
+    with ExitStack() as stack:
         # Those that wait for others can be told to end as well.
         controls = [
-            stack.enter_context(_controls.listening((topic, launch))) for launch, _ in batch
+            stack.enter_context(_controls.listening((topic, launch), worker.address))
+            for launch, _ in batch
         ]
+        outbox = stack.enter_context(Outbox(worker, topic))
         for (launch, data), control in zip(batch, controls, strict=True):
             say = functools.partial(outbox.say, launch)
             _run_one(kept, Segment.from_json(data), control, say, gpu)
@@ -64,6 +69,9 @@ def _run_one(shipment: Shipment, segment: Segment, control: Control, say: Say, g
         if not is_wanted(worker, key):
             control.abandon()
 
+    if _is_preempted(worker, control):
+        say(is_preempted=True)
+        return
     say()
     job, objective = shipment.open()
     if gpu:
@@ -80,6 +88,13 @@ def _run_one(shipment: Shipment, segment: Segment, control: Control, say: Say, g
         )
     if outcome is not None:
         say(outcome=outcome.to_json())
+    elif _is_preempted(worker, control):
+        say(is_preempted=True)
+
+
+def _is_preempted(worker: Worker, control: Control) -> bool:
+    """Return whether a segment is to go on elsewhere: what its grace did not suffice for, too."""
+    return control.requested == "preempt" or notices.of(worker.address) is not None
 
 
 def is_wanted(worker: Worker, key: str) -> bool:
@@ -124,10 +139,12 @@ def versions() -> dict[str, str]:
 def dask_setup(worker: Worker) -> None:
     """Leave Ctrl-C to the driver: a terminal sends it to all of its processes at once.
 
-    This is a preload of the workers that we start ourselves; Dask calls it in the main thread.
+    So it is with SIGTERM, which may come to all processes of a machine. This is a preload of the
+    workers that we start ourselves; Dask calls it in the main thread.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    leave_to_driver(worker)
 
 
 def _version() -> str:

@@ -9,6 +9,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from tuneflow.executors.base import Ended, Executor, Message, Progress, check_isolation
+from tuneflow.interrupt import Terminated
+from tuneflow.preemption import notices
 from tuneflow.trial import Outcome, Report, Segment
 from tuneflow.worker import Control, run_segment
 
@@ -88,6 +90,11 @@ class InlineExecutor(Executor):
                 self._ready.append(Ended(Outcome(trial, segment, "stopped")))
                 return
 
+    def preempt(self, grace: float) -> None:
+        """Have the running segment save a checkpoint at its next report and end."""
+        if self._run is not None:
+            self._run.preempt(grace)
+
     def close(self, *, abandon: bool) -> None:
         """End the running segment, if there is one, at its next report."""
         self._queue.clear()
@@ -116,6 +123,7 @@ class _Run:
         self._said: SimpleQueue[Message | BaseException] = SimpleQueue()
         self._go_on = threading.Semaphore(0)
         self._is_held = False
+        self._is_leaving = False
         self._thread: threading.Thread | None = None
 
     def next(self, timeout: float | None) -> Message | None:
@@ -136,8 +144,17 @@ class _Run:
         self._is_held = isinstance(said, Progress)
         return said
 
+    def preempt(self, grace: float) -> None:
+        """Let the segment come to a report that can be saved, and end it there."""
+        self._is_leaving = True
+        self.control.preempt()
+        self._go_on.release()
+        if self._thread is not None:
+            self._thread.join(grace)
+
     def abandon(self) -> None:
         """End the segment without an outcome, as soon as it reports."""
+        self._is_leaving = True
         self.control.abandon()
         self._go_on.release()
         if self._thread is not None:
@@ -145,20 +162,25 @@ class _Run:
 
     def _work(self) -> None:
         try:
-            outcome = run_segment(
-                self._job,
-                self._objective,
-                self.segment,
-                emit=self._emit,
-                control=self.control,
-                worker="inline",
-            )
+            with notices.listening(self.control):
+                outcome = run_segment(
+                    self._job,
+                    self._objective,
+                    self.segment,
+                    emit=self._emit,
+                    control=self.control,
+                    worker="inline",
+                )
         except BaseException as error:  # noqa: BLE001 - it is raised in the driver's thread
             self._said.put(error)
         else:
             if outcome is not None:
                 self._said.put(Ended(outcome))
+            elif not self._is_leaving:
+                # There was a notice, and the driver runs on the same machine.
+                self._said.put(Terminated())
 
     def _emit(self, report: Report) -> None:
         self._said.put(Progress(self.segment.trial, self.segment.segment, report, "inline"))
-        self._go_on.acquire()
+        if not self._is_leaving:
+            self._go_on.acquire()

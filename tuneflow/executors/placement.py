@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -181,17 +181,22 @@ class Placement:
         place = self._places.get(address or "")
         return place is not None and place.room_for(request, self._load(place.address)) > 0
 
-    def choose(self, preferred: str | None = None, request: Request | None = None) -> str | None:
+    def choose(
+        self,
+        preferred: str | None = None,
+        request: Request | None = None,
+        apart: Container[str | None] = (),
+    ) -> str | None:
         """Return the preferred worker if it has room, else one that has, the least loaded.
 
         If none has, it is the least loaded of those that could have. None means that no worker
-        could.
+        could. Those that it is to be ``apart`` from are left out.
         """
         request = request or self.request
         if self.fits(preferred, request):
             return preferred
         rooms, loads = self._rooms_for(request), self._loads
-        able = (address for address, room in rooms.items() if room)
+        able = (address for address, room in rooms.items() if room and address not in apart)
         if self._is_plain(request):
             return min(able, key=lambda a: loads.get(a, 0) / rooms[a], default=None)
         return min(able, key=lambda a: self._crowding(a, request), default=None)

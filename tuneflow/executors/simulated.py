@@ -51,11 +51,22 @@ class SimulatedExecutor(Executor):
             each segment; 0 makes all alike. Default 0.
         failure_rate: chance that a step fails the trial. Default 0.
         preemption_rate: how often an hour of a worker ends in its loss. Default 0.
+        relaunches: how often a segment that was preempted is begun on another worker without
+            having come to a new level in between, before it is lost; Dask's is 3. Default 0.
+        notice: simulated seconds between the notice of a preemption and the loss: a step that
+            ends in them is saved. Default 0.
         checkpoints: whether a segment that was lost, or resumed, goes on from where the trial
-            had come to; otherwise it begins anew. Default True.
+            had been saved; otherwise it begins anew. Default True.
+        checkpoint_every: a checkpoint is saved at every so many reports, and where the segment
+            ends; None for the latter alone. Default 1.
+        checkpoint_seconds: and at the first report after so many simulated seconds without one,
+            or None. Default None.
         interruptible: whether a segment that is told to stop ends at once, as processes and
             commands do, and not at its next report, as threads do. Default False.
         seed: of the stragglers, failures and preemptions. Default 0.
+
+    Attributes:
+        preemptions: how many there were.
     """
 
     stores_outcomes: ClassVar[bool] = False
@@ -66,9 +77,14 @@ class SimulatedExecutor(Executor):
     straggler_spread: float = 0.0
     failure_rate: float = 0.0
     preemption_rate: float = 0.0
+    relaunches: int = 0
+    notice: float = 0.0
     checkpoints: bool = True
+    checkpoint_every: int | None = 1
+    checkpoint_seconds: float | None = None
     interruptible: bool = False
     seed: int = 0
+    preemptions: int = field(default=0, init=False, repr=False)
     _clock: float = field(default=0.0, init=False, repr=False)
     _arrivals: int = field(default=0, init=False, repr=False)
     _events: list[tuple[float, int, _Run]] = field(default_factory=list, init=False, repr=False)
@@ -78,7 +94,11 @@ class SimulatedExecutor(Executor):
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise SpecError("executor.workers", f"{self.workers!r} is not 1 or more")
-        for name in ("failure_rate", "straggler_spread", "preemption_rate", "start_time"):
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            problem = f"{self.checkpoint_every!r} is not 1 or more"
+            raise SpecError("executor.checkpoint_every", problem)
+        rates = ("failure_rate", "straggler_spread", "preemption_rate")
+        for name in (*rates, "start_time", "relaunches", "notice"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise SpecError(f"executor.{name}", f"{getattr(self, name)!r} is below 0")
 
@@ -139,7 +159,7 @@ class SimulatedExecutor(Executor):
 
     def _step(self, run: _Run) -> list[Message]:
         messages = run.step(self._clock)
-        if not isinstance(messages[-1], Ended):
+        if not messages or not isinstance(messages[-1], Ended):
             self._plan(run)
             return messages
         run.is_over = True
@@ -180,13 +200,17 @@ class _Run:
         self.next_time = 0.0
         self._cluster = cluster
         self._reports: list[Report] = []
-        self._resource: Resource = segment.start if cluster.checkpoints else 0
+        self._saved = self._resource = segment.start if cluster.checkpoints else 0
+        self._highest: Resource = self._resource
+        self._deaths = 0
+        self._unsaved = 0
+        self._saved_at = 0.0
         self._started = 0.0
         self._step: float | None = None
 
     def begin(self, time: float) -> None:
         """Put the segment on a worker, unless it is to stop before it has begun."""
-        self._started = self.next_time = time
+        self._started = self._saved_at = self.next_time = time
         if not self.is_cancelled:
             self._step = self._cluster.seconds_a_step(self.segment) * self._slowness()
             self.next_time += self._cluster.start_time + self._step
@@ -195,23 +219,51 @@ class _Run:
         """Return what happens at the end of a step."""
         if self._step is None or (self.is_cancelled and self._cluster.interruptible):
             return [self._end("stopped", time)]
-        if self._is_preempted(self._step):
-            failure = Failure("lost", "the worker was preempted")
-            return [self._end("lost", time, failure)]
+        preempted = self._until_preemption()
+        if preempted + self._cluster.notice < self._step:
+            return self._preempt(time)
         if self._cluster.failure_rate and self._rng.random() < self._cluster.failure_rate:
             return [self._end("failed", time, Failure("SimulatedFailure", "this step failed"))]
+        is_preempted = preempted < self._step
+        self.next_time = time + self._step
+        return [self._report(time, is_wanted=is_preempted), *self._after(time, is_preempted)]
+
+    def _report(self, time: float, *, is_wanted: bool) -> Progress:
+        """Make a step, and report it."""
         until = self.segment.until
         self._resource = self._resource + 1 if until is None else min(self._resource + 1, until)
         metrics = self._cluster.measure(self.segment.params, self._resource)
-        report = Report(self._resource, metrics, self._checkpoint(), time)
-        self._reports.append(report)
-        progress = Progress(self.segment.trial, self.segment.segment, report)
+        checkpoint = self._checkpoint(time, is_wanted=is_wanted)
+        report = Report(self._resource, metrics, checkpoint, time)
+        self._note(report)
+        return Progress(self.segment.trial, self.segment.segment, report)
+
+    def _after(self, time: float, is_preempted: bool) -> list[Message]:
+        """Return what happens after a report."""
+        until = self.segment.until
         if until is None or self._resource >= until:
-            return [progress, self._end("completed" if until is None else "paused", time)]
+            return [self._end("completed" if until is None else "paused", time)]
         if self.is_cancelled:
-            return [progress, self._end("stopped", time)]
-        self.next_time = time + self._step
-        return [progress]
+            return [self._end("stopped", time)]
+        return self._preempt(time) if is_preempted else []
+
+    def _note(self, report: Report) -> None:
+        """Take note of a report, which may repeat a level."""
+        if report.resource > self._highest or not self._reports:
+            self._highest, self._deaths = report.resource, 0
+            self._reports.append(report)
+
+    def _preempt(self, time: float) -> list[Message]:
+        """Lose the worker: go on on another one from the last checkpoint, or be lost."""
+        self._cluster.preemptions += 1
+        self._deaths += 1
+        if self._step is None or self._deaths > self._cluster.relaunches:
+            return [self._end("lost", time, Failure("lost", "the worker was preempted"))]
+        if self.is_cancelled:
+            return [self._end("stopped", time)]
+        self._resource, self._saved_at, self._unsaved = self._saved, time, 0
+        self.next_time = time + self._cluster.start_time + self._step
+        return []
 
     @cached_property
     def _rng(self) -> random.Random:
@@ -224,14 +276,23 @@ class _Run:
         unit = max(self._rng.random(), 2.0**-53)
         return math.exp(spread * statistics.NormalDist().inv_cdf(unit))
 
-    def _checkpoint(self) -> str | None:
-        if not self._cluster.checkpoints:
+    def _checkpoint(self, time: float, *, is_wanted: bool) -> str | None:
+        """Return the reference of the checkpoint that a report has, or None."""
+        cluster, until = self._cluster, self.segment.until
+        self._unsaved += 1
+        every, seconds = cluster.checkpoint_every, cluster.checkpoint_seconds
+        is_wanted |= until is None or self._resource >= until
+        is_wanted |= every is not None and self._unsaved >= every
+        is_wanted |= seconds is not None and time - self._saved_at >= seconds
+        if not cluster.checkpoints or not is_wanted:
             return None
+        self._saved, self._saved_at, self._unsaved = self._resource, time, 0
         return f"simulated/{self.segment.trial}-{self.segment.segment}-{self._resource!r}"
 
-    def _is_preempted(self, seconds: float) -> bool:
+    def _until_preemption(self) -> float:
+        """Draw in how many seconds, from the beginning of a step on, the worker is preempted."""
         rate = self._cluster.preemption_rate
-        return rate > 0 and self._rng.random() < -math.expm1(-rate * seconds / 3600)
+        return -math.log1p(-self._rng.random()) * 3600 / rate if rate > 0 else math.inf
 
     def _end(self, status: Status, time: float, failure: Failure | None = None) -> Ended:
         trial, segment = self.segment.key

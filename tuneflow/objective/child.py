@@ -36,6 +36,8 @@ class Child:
         self._reports = reports
         self._inbox: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._stopped = False
+        # Whether SIGTERM came, and whether the parent has said that it is to end the objective.
+        self._terminated = self._told_to_stop = False
         start = next(orders)
         _set_path(start["path"], start["pythonpath"])
         self._objective = Path(start["objective"])
@@ -64,7 +66,14 @@ class Child:
     def _listen(self) -> None:
         """Pass orders on; end with the parent."""
         for order in self._orders:
+            if order["order"] == "save":
+                self.session.save_soon()
+                continue
             self._inbox.put(order)
+            if order["order"] == "stop":
+                self._told_to_stop = True
+                if self._terminated:
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         os.killpg(0, signal.SIGKILL)
 
     def _exchange(self, report: RawReport) -> None:
@@ -76,6 +85,7 @@ class Child:
                 "metrics": dict(report.metrics),
                 "checkpoint": str(report.checkpoint) if report.checkpoint else None,
                 "temporary": report.temporary,
+                "offered": report.offered,
             }
         )
         while (order := self._inbox.get())["order"] == "resume":
@@ -96,8 +106,14 @@ class Child:
             data = data[os.write(self._reports, data) :]
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        """End the objective as a stop at a report does, so that it can clean up; once."""
-        if not self._stopped:
+        """End the objective as a stop at a report does, so that it can clean up; once.
+
+        A signal that is not the parent's goes to all processes of a machine that is taken away.
+        """
+        self._terminated = True
+        if not self._told_to_stop:
+            self.session.save_soon()
+        elif not self._stopped:
             self._stopped = True
             raise TrialStopped
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +24,7 @@ from tuneflow.objective.failures import exit_failure, failure_of
 from tuneflow.objective.group import ProcessGroup
 from tuneflow.objective.lines import Lines, PrintedReport, checkpoint_path, parse
 from tuneflow.objective.metrics import next_resource
+from tuneflow.objective.period import Period
 from tuneflow.objective.stream import Context, Ended, Event, Objective, RawReport, Stream
 
 _KEYS = ("command", "env", "cwd", "timeout")
@@ -127,14 +130,21 @@ class CommandStream(Stream):
     """A running command. It is not suspended between pulls, but held back by its full pipe."""
 
     suspendable: ClassVar[bool] = False
+    saves_by_ending: ClassVar[bool] = True
 
-    def __init__(self, objective: CommandObjective, context: Context) -> None:
+    def __init__(
+        self,
+        objective: CommandObjective,
+        context: Context,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._context = context
         self._events: deque[Event] = deque()
         self._lines = Lines()
         self._last = context.start
-        self._count = 0
+        self._period = Period(context, clock)
         self._ended = False
+        self._hurried = False
         context.directory.mkdir(parents=True, exist_ok=True)
         context.checkpoints.mkdir(parents=True, exist_ok=True)
         config = context.directory.with_name("config.json")
@@ -169,6 +179,12 @@ class CommandStream(Stream):
     def interrupt(self) -> None:
         """Make a pull return early."""
         self._group.wake()
+
+    def save_soon(self) -> None:
+        """Send SIGTERM: the command may print reports with a last checkpoint, and then end."""
+        self._hurried = True
+        if self._group.returncode is None:
+            self._group.signal(signal.SIGTERM)
 
     def close(self, grace: float) -> bool:
         """Send SIGTERM to the command and what it started, then SIGKILL."""
@@ -210,20 +226,23 @@ class CommandStream(Stream):
 
     def _report(self, printed: PrintedReport) -> RawReport:
         self._last = next_resource(printed.resource, self._last)
-        self._count += 1
-        wanted = self._context.wants_checkpoint(self._count, self._last)
         path = None
-        if wanted and printed.checkpoint is not None:
+        is_wanted = self._period.is_over(self._last) or self._hurried
+        if is_wanted and printed.checkpoint is not None:
             path = checkpoint_path(self._context.checkpoints, printed.checkpoint)
-        return RawReport(self._last, printed.metrics, path)
+            self._period.saved()
+        return RawReport(self._last, printed.metrics, path, offered=printed.checkpoint is not None)
 
 
 def _environment(context: Context, config: Path) -> dict[str, str]:
     """Return what the command is told."""
     restore = {} if context.restore is None else {"TUNEFLOW_RESTORE_DIR": str(context.restore)}
+    every, seconds = context.every, context.seconds
     return {
         "TUNEFLOW_CONFIG": str(config),
         "TUNEFLOW_CHECKPOINT_DIR": str(context.checkpoints),
+        "TUNEFLOW_CHECKPOINT_EVERY": "" if every is None else str(every),
+        "TUNEFLOW_CHECKPOINT_SECONDS": "" if seconds is None else str(seconds),
         **restore,
         **trial_environment(context),
     }

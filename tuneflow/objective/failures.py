@@ -12,6 +12,7 @@ from tuneflow.trial import Failure
 
 TRACEBACK_LIMIT = 20_000
 _OWN = str(Path(__file__).parent)
+_OUT_OF_MEMORY = ", perhaps for want of memory"
 
 
 def failure_of(error: BaseException) -> Failure | None:
@@ -35,7 +36,8 @@ def exit_failure(returncode: int, output: str) -> Failure | None:
         return None
     if returncode > 0:
         return Failure("exit", f"exited with status {returncode}", output)
-    return Failure("signal", f"killed by {_signal_name(-returncode)}", output)
+    hint = _OUT_OF_MEMORY if -returncode == signal.SIGKILL else ""
+    return Failure("signal", f"killed by {_signal_name(-returncode)}{hint}", output)
 
 
 def _signal_name(number: int) -> str:

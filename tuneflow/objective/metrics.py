@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuneflow.errors import did_you_mean
 from tuneflow.trial import Resource
 
 
@@ -77,3 +78,12 @@ def _short(value: Any, limit: int = 60) -> str:
     text = repr(value)
     shown = text if len(text) <= limit else f"{text[:limit]}…"
     return f"{shown} ({type(value).__name__})"
+
+
+def reported_instead(metric: str, names: Sequence[str]) -> str:
+    """Say what was reported instead of a metric; nothing if there was nothing."""
+    if not names:
+        return ""
+    near = did_you_mean(metric, names)
+    reported = f"it reported {', '.join(map(repr, names))}"
+    return f"{reported}; {near}" if near.startswith("did") else reported

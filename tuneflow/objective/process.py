@@ -129,6 +129,11 @@ class ProcessStream(Stream):
         """Make a pull return early."""
         self._group.wake()
 
+    def save_soon(self) -> None:
+        """Have the objective's next report saved."""
+        if not self._ended:
+            self._send({"order": "save"})
+
     def resume(self, context: Context) -> None:
         """Let the next segment go on in the suspended child."""
         self._context = context
@@ -210,6 +215,7 @@ def _event(message: dict[str, Any]) -> Event:
         message["metrics"],
         Path(path) if path else None,
         message["temporary"],
+        message["offered"],
     )
 
 
@@ -222,6 +228,7 @@ def context_to_json(context: Context) -> dict[str, Any]:
         "restore": str(context.restore) if context.restore else None,
         "directory": str(context.directory),
         "every": context.every,
+        "seconds": context.seconds,
         "env": dict(context.env),
     }
 
@@ -235,5 +242,6 @@ def context_from_json(data: Mapping[str, Any]) -> Context:
         restore=Path(data["restore"]) if data["restore"] else None,
         directory=Path(data["directory"]),
         every=data["every"],
+        seconds=data["seconds"],
         env=data["env"],
     )

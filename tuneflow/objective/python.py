@@ -97,6 +97,10 @@ class ThreadStream(Stream):
         """Make a pull return early."""
         self._events.put(None)
 
+    def save_soon(self) -> None:
+        """Have the objective's next report saved."""
+        self._session.save_soon()
+
     def suspend(self) -> None:
         """Put the thread aside."""
         self._detach()

@@ -1,6 +1,6 @@
-"""What an objective may call while it runs: `report`, `checkpoint` and `current_trial`.
+"""What an objective may call while it runs: `report`, `checkpoint`, `preempted`, `current_trial`.
 
-All three also work where no study runs, so that a training script can be started by hand.
+All of them also work where no study runs, so that a training script can be started by hand.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import logging
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -18,6 +19,7 @@ from typing import Any, TypeAlias
 from tuneflow.errors import ObjectiveError
 from tuneflow.objective.environment import occupied
 from tuneflow.objective.metrics import next_resource, to_metrics
+from tuneflow.objective.period import Period
 from tuneflow.objective.stream import Context, RawReport
 from tuneflow.trial import Params, Resource
 
@@ -69,39 +71,55 @@ class Session:
         context: what the objective runs in.
         exchange: hands a report over and returns once the next one is wanted; it raises
             `TrialStopped` when none is.
+        clock: tells seconds, for the period of the checkpoints.
     """
 
-    def __init__(self, context: Context, exchange: Callable[[RawReport], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        exchange: Callable[[RawReport], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.context = context
         self.restore = context.restore
         self.last = context.start
         self.reported = False
-        self._count = 0
+        self.is_preempted = False
+        self.period = Period(context, clock)
         self._exchange = exchange
         self._lock = threading.Lock()
 
     def resume(self, context: Context) -> None:
         """Go on with the trial's next segment."""
         self.context = context
-        self._count = 0
+        self.is_preempted = False
+        self.period.begin(context)
+
+    def save_soon(self) -> None:
+        """Save a checkpoint at the next report; safe from any thread and in a signal handler."""
+        self.is_preempted = True
+        self.period.hurry()
 
     def report(self, values: Any, resource: Any, checkpoint: Saves | None, said: str) -> None:
         """Hand over one report; see the function `report`."""
         metrics = to_metrics(values, self.context.metric, said)
         with self._lock:
             level = next_resource(resource, self.last)
-            self._count += 1
             path, temporary = self._saved(checkpoint, level)
             self.last = level
             self.reported = True
-            self._exchange(RawReport(level, metrics, path, temporary))
+            self._exchange(RawReport(level, metrics, path, temporary, checkpoint is not None))
 
     def _saved(self, checkpoint: Saves | None, level: Resource) -> tuple[Path | None, bool]:
         """Return the path of the checkpoint if one is wanted, and whether it is ours to delete."""
-        if checkpoint is None or not self.context.wants_checkpoint(self._count, level):
+        if not self.period.is_over(level) or checkpoint is None:
             return None, False
-        if not callable(checkpoint):
-            return _existing(checkpoint), False
+        path = self._written(checkpoint, level) if callable(checkpoint) else _existing(checkpoint)
+        self.period.saved()
+        return path, callable(checkpoint)
+
+    def _written(self, checkpoint: Callable[[Path], object], level: Resource) -> Path:
+        """Let a function write a checkpoint into a new folder, and return that."""
         self.context.checkpoints.mkdir(parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix=f"{level}-", dir=self.context.checkpoints))
         try:
@@ -109,7 +127,7 @@ class Session:
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        return directory, True
+        return directory
 
     @property
     def info(self) -> TrialInfo:
@@ -182,8 +200,9 @@ def report(
     Args:
         metrics: metric names to numbers; scalars of numpy and torch are fine, NaN is allowed.
         resource: the level reached, such as the epoch; above the last one. Default: one more.
-        checkpoint: a file or directory, stored before this returns; or a function that gets an
-            empty directory to write into, called only when a checkpoint is wanted.
+        checkpoint: a function that gets an empty directory to write into, called only when a
+            checkpoint is wanted; or a file or directory, which may be written to again when this
+            returns.
         values: metrics by keyword.
 
     Raises:
@@ -205,6 +224,17 @@ def checkpoint() -> Path | None:
     """Return the directory of the checkpoint to start from, or None to start afresh."""
     session = current()
     return session.restore if session else None
+
+
+def preempted() -> bool:
+    """Return whether the trial's machine is about to be taken away.
+
+    The next report that has a checkpoint is saved then, whatever the period, and the trial goes on
+    from there on another machine. An objective with steps of more than some seconds should ask
+    within them, and report early: do not return, which would complete the trial.
+    """
+    session = current()
+    return session is not None and session.is_preempted
 
 
 def current_trial() -> TrialInfo:

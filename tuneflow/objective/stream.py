@@ -26,8 +26,9 @@ class Context:
         start: the level to go on from; above ``segment.start`` when a crashed segment goes on.
         restore: directory of the checkpoint to start from, or None.
         directory: the trial's own directory, in one that is the trial's too; made when needed.
-        every: a checkpoint is wanted at every so many reports, and where the segment ends; None
-            for the latter alone.
+        every: a checkpoint is wanted after so many reports without one, or None.
+        seconds: a checkpoint is wanted after so many seconds without one, or None. Where the
+            segment ends, one is wanted in any case; see `tuneflow.objective.period`.
         log: where the output goes.
         env: environment variables to set.
         grace: seconds between asking a process to end and killing it.
@@ -42,17 +43,12 @@ class Context:
     log: Log = field(default_factory=Log)
     env: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
+    seconds: float | None = None
 
     @property
     def checkpoints(self) -> Path:
         """The directory below which checkpoints are written; it may not exist yet."""
         return self.directory.with_name("checkpoints")
-
-    def wants_checkpoint(self, count: int, resource: Resource) -> bool:
-        """Return whether the segment's report number ``count``, from 1, is to be saved."""
-        until = self.segment.until
-        is_due = self.every is not None and count % self.every == 0
-        return is_due or (until is not None and resource >= until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +60,14 @@ class RawReport:
         metrics: what was measured.
         checkpoint: a file or directory to store with it, or None.
         temporary: whether the checkpoint is to be deleted once it is stored.
+        offered: whether there would have been one, had it been wanted.
     """
 
     resource: Resource
     metrics: Mapping[str, float]
     checkpoint: Path | None = None
     temporary: bool = False
+    offered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +93,9 @@ class Stream(ABC):
     interruptible: ClassVar[bool] = True
     """Whether `close` ends it even while it computes."""
 
+    saves_by_ending: ClassVar[bool] = False
+    """Whether `save_soon` has it save a last checkpoint and then end by itself."""
+
     @abstractmethod
     def next(self, timeout: float | None = None) -> Event:
         """Let the objective go on and wait for its next report, at most ``timeout`` seconds."""
@@ -102,6 +103,10 @@ class Stream(ABC):
     @abstractmethod
     def interrupt(self) -> None:
         """Make the pull in progress, or the next one, return early. Safe from any thread."""
+
+    def save_soon(self) -> None:
+        """Save a checkpoint at the next report whatever the period, for the trial is to go."""
+        return  # nothing to do where all that is reported is saved anyway
 
     @abstractmethod
     def close(self, grace: float) -> bool:

@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Scheduler, Worker, get_worker, secede
+from distributed import Reschedule, Worker, get_worker, secede
 
 from tuneflow.driving import drive
 from tuneflow.errors import StudyConflictError, StudyNotFoundError
 from tuneflow.executors.base import Ended, Message
 from tuneflow.executors.dask import DaskExecutor
-from tuneflow.executors.dask_cluster import address_of, later
-from tuneflow.interrupt import Interrupts
+from tuneflow.executors.dask_cluster import address_of
+from tuneflow.executors.dask_preemption import attach, forget_deaths
+from tuneflow.interrupt import Interrupts, Terminated
 from tuneflow.last_place import LastPlace
 from tuneflow.objective.control import Control
 from tuneflow.opened import OpenStudy
 from tuneflow.remote.orders import DriverOrder, beginning_of
 from tuneflow.remote.segments import controls
 from tuneflow.remote.work import load_here, unseen
+from tuneflow.store import Store
 from tuneflow.trial import Segment
 
 
@@ -34,7 +36,7 @@ class DriverExecutor(DaskExecutor):
     """
 
     begun: Callable[[], None] | None = None
-    gets_on: Callable[[Client], None] | None = None
+    gets_on: Callable[[], None] | None = None
 
     def submit(self, segment: Segment) -> None:
         """Have a segment run."""
@@ -47,8 +49,7 @@ class DriverExecutor(DaskExecutor):
         """Return everything that was said."""
         messages = super().wait(timeout)
         if self.gets_on is not None and any(isinstance(message, Ended) for message in messages):
-            if self._client is not None:
-                self.gets_on(self._client)
+            self.gets_on()
             self.gets_on = None
         return messages
 
@@ -67,17 +68,21 @@ def drive_order(data: dict[str, Any]) -> dict[str, str]:
         when it was told to end, and "fenced", when another driver has taken over.
 
     Raises:
+        Reschedule: its worker is about to go, so Dask is to run it elsewhere.
         ObjectiveError: the objective cannot be loaded here.
         StudyNotFoundError: this worker does not see the study.
         SpecError, MissingDependencyError: the searcher cannot work here.
         ClusterError: no worker can ever run such a trial, or the scheduler is gone.
         StorageError: the storage failed. The study is resumable after all of these.
     """
-    order = DriverOrder.from_json(data)
-    with controls.listening(order.key) as control:
+    order, worker = DriverOrder.from_json(data), get_worker()
+    attach(worker)
+    with controls.listening(order.key, worker.address) as control:
         secede()
         try:
-            return _drive(order, get_worker(), control)
+            return _drive(order, worker, control)
+        except Terminated as error:
+            raise Reschedule from error
         except KeyboardInterrupt:
             return {"state": "interrupted", "reason": "its driver was told to end"}
         except StudyConflictError as error:
@@ -106,29 +111,13 @@ def _executor(order: DriverOrder, worker: Worker) -> DaskExecutor:
         worker, isolation=order.isolation, timeout=order.timeout, **order.settings
     )
     executor.begun = lambda: worker.log_event(beginning_of(order.key), "begun")
-    executor.gets_on = functools.partial(_forget_deaths, key=order.key)
+    executor.gets_on = functools.partial(forget_deaths, worker, order.key)
     return executor
-
-
-def _forget_deaths(client: Client, key: str) -> None:
-    """Have Dask forget that workers have died with a task, which it does not by itself.
-
-    It gives up what workers die of. A driver that gets on is not that: they were preempted, say,
-    and for days they may be.
-    """
-
-    def forget(dask_scheduler: Scheduler) -> None:
-        task = dask_scheduler.tasks.get(key)
-        if task is not None:
-            task.suspicious = 0
-
-    # Defined in here, it travels by value: a scheduler may have another version of tuneflow.
-    later(client, lambda: client.run_on_scheduler(forget))
 
 
 def _open(url: str) -> OpenStudy:
     try:
-        return OpenStudy.open(url)
+        return OpenStudy.open(Store(url).expected().url)
     except StudyNotFoundError as error:
         raise unseen(url) from error
 
@@ -137,9 +126,13 @@ def _open(url: str) -> OpenStudy:
 def _interrupted_by(control: Control) -> Iterator[Interrupts]:
     """Let whoever may tell an order to end interrupt its driver meanwhile."""
     interrupts = Interrupts()
-    control.on_request(interrupts.request)
+
+    def interrupt() -> None:
+        interrupts.request(is_terminated=control.requested == "preempt")
+
+    control.on_request(interrupt)
     if control.requested is not None:
-        interrupts.request()
+        interrupt()
     try:
         yield interrupts
     finally:

@@ -17,6 +17,7 @@ from tuneflow.job import Job
 from tuneflow.objective.control import Control
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import read_outcome
+from tuneflow.preemption import notices
 from tuneflow.remote.orders import SegmentOrder
 from tuneflow.remote.studies import Studies
 from tuneflow.store import NotFound
@@ -33,26 +34,38 @@ controls = Controls()
 _studies = Studies()
 
 
-def carry_out(order: SegmentOrder, run: Run) -> tuple[Study, Outcome | None]:
+class PreemptedError(Exception):
+    """A segment has saved and ended, for its machine is about to go; it is to run elsewhere."""
+
+
+def carry_out(
+    order: SegmentOrder, run: Run, place: str | None = None
+) -> tuple[Study, Outcome | None]:
     """Have the segment of an order run, and be told to end by `controls` meanwhile.
 
     Args:
         order: which segment.
         run: not called when the trial has gone on to a later segment.
+        place: the address of the Dask worker that this is, if it is one.
 
     Returns:
         The study, and the segment's outcome; None when it was told to end without any.
 
     Raises:
+        PreemptedError: it is to run elsewhere.
         StudyNotFoundError: there is no study.
         CorruptError: the study's journal has no such segment, or has lost its outcome.
         StorageError: the storage failed.
     """
-    with controls.listening(order.key) as control:
+    with controls.listening(order.key, place) as control:
         opened, segment = _studies.find(order.study, order.trial, order.segment)
         if segment is None:
             return opened.study, _stored(opened, order)
-        return opened.study, run(opened, segment, control)
+        outcome = run(opened, segment, control)
+        # What the grace did not suffice for is to run elsewhere too.
+        if outcome is None and (control.requested == "preempt" or notices.of(place)):
+            raise PreemptedError(f"segment {order.segment} of trial {order.trial} was preempted")
+        return opened.study, outcome
 
 
 def run_here(order: SegmentOrder, emit: Emit) -> tuple[Study, Outcome | None]:

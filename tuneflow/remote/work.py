@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distributed import get_worker
+from distributed import Reschedule, get_worker
 
 from tuneflow.errors import ObjectiveError, StudyNotFoundError
+from tuneflow.executors.dask_preemption import attach, forget_deaths
 from tuneflow.executors.dask_worker import is_wanted, lent_devices
 from tuneflow.executors.placement import Place, Request
 from tuneflow.jsonio import dumps
@@ -21,7 +22,7 @@ from tuneflow.remote.code import Code, MissingModuleError
 from tuneflow.remote.orders import Answer, SegmentOrder, topic_of
 from tuneflow.remote.room import Room
 from tuneflow.remote.seen import unseen_by
-from tuneflow.remote.segments import carry_out, controls, job_for
+from tuneflow.remote.segments import PreemptedError, carry_out, controls, job_for
 from tuneflow.study import Study
 from tuneflow.trial import Outcome, Report, Segment
 from tuneflow.worker import Emit, run_segment
@@ -45,6 +46,7 @@ def run_segment_order(data: dict[str, Any]) -> dict[str, Any]:
         The JSON of an `Answer`.
 
     Raises:
+        Reschedule: its worker is about to go, so Dask is to run it elsewhere.
         ObjectiveError: the objective cannot be loaded here. There is no outcome, and the order
             can be given again; so it is with all other errors.
         StudyNotFoundError: this worker does not see the study.
@@ -52,7 +54,10 @@ def run_segment_order(data: dict[str, Any]) -> dict[str, Any]:
         StorageError: the storage failed.
     """
     order = SegmentOrder.from_json(data)
-    study, outcome = run_order(order)
+    try:
+        study, outcome = run_order(order)
+    except PreemptedError as error:
+        raise Reschedule from error
     if outcome is None:
         return Answer(order.trial, order.segment, "abandoned").to_json()
     return Answer.of(outcome, study.metric).to_json()
@@ -61,12 +66,28 @@ def run_segment_order(data: dict[str, Any]) -> dict[str, Any]:
 def run_order(order: SegmentOrder) -> tuple[Study, Outcome | None]:
     """Run a segment in the Dask task that calls this; see `run_segment_order`.
 
-    Returns the study, and the segment's outcome unless it was told to end without any.
+    Returns the study, and the segment's outcome unless it was told to end without any. Raises
+    PreemptedError when it is to run elsewhere.
     """
+    worker = get_worker()
+    attach(worker)
     try:
-        return carry_out(order, functools.partial(_run, order))
+        return carry_out(order, functools.partial(_run, order), worker.address)
     except StudyNotFoundError as error:
         raise unseen(order.study) from error
+
+
+def run_order_of_others(order: SegmentOrder) -> tuple[Study, Outcome | None]:
+    """Run a segment like `run_order`, in a task of somebody who takes exceptions for failures.
+
+    When the segment is to run elsewhere it does not return: Dask begins the task elsewhere as this
+    worker goes, and whoever has given it need not know.
+    """
+    try:
+        return run_order(order)
+    except PreemptedError:
+        while True:
+            time.sleep(_PAUSE)
 
 
 def tell(key: str, how: How) -> bool:
@@ -143,9 +164,14 @@ def _place(worker: Worker) -> Place:
 def _teller(worker: Worker, order: SegmentOrder, control: Control) -> Emit:
     """Return what is told each report: it tells those who watch, but not too often."""
     topic, told, task = topic_of(order.key), -math.inf, str(worker.get_current_task())
+    begun, gets_on = time.time(), False
 
     def tell_of(report: Report) -> None:
-        nonlocal told
+        nonlocal told, gets_on
+        if not gets_on and report.checkpoint is not None and report.time >= begun:
+            # The next run will begin further on, so this is not what workers die of.
+            gets_on = True
+            forget_deaths(worker, task)
         # Whoever cancels an order tells it to end, but it may not have begun by then.
         if not is_wanted(worker, task):
             control.abandon()

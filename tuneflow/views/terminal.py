@@ -118,7 +118,7 @@ class LiveView:
         traceback: TracebackType | None,
     ) -> None:
         self._display.stop()
-        if self._board is not None and (kind is None or kind is KeyboardInterrupt):
+        if self._board is not None and (kind is None or issubclass(kind, KeyboardInterrupt)):
             self._console.print(self._summary(self._board.history))
 
     def _summary(self, history: History) -> RenderableType:
