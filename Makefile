@@ -9,11 +9,12 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test test-storage lint format bench clean
 
 help:
 	@echo "make demo    tune a classifier on handwritten digits, write report.html"
 	@echo "make test    run the tests          (PYTEST_ARGS='-m \"not slow\"' to choose)"
+	@echo "make test-storage  a part of them again, on S3, Azure and Ceph servers of this machine"
 	@echo "make lint    ruff, formatting, mypy"
 	@echo "make format  let ruff fix and format"
 	@echo "make bench   run the benchmarks     (BENCH_ARGS=... to choose)"
@@ -31,7 +32,24 @@ demo: $(VENV)/.installed-demo
 	@echo "      then point examples/digits/study.yaml at your own function."
 
 test: $(VENV)/.installed-dev
+ifeq ($(strip $(PYTEST_ARGS)),)
+	$(BIN)/python -m pytest -n auto tests/unit tests/property tests/test_architecture.py
+	$(BIN)/python -m pytest tests/browser tests/integration
+else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
+
+# What says something new on object storage; see CONTRIBUTING.md.
+I := tests/integration
+ON := $(BIN)/python -m pytest --storage
+test-storage: $(VENV)/.installed-dev
+	$(ON) memory $(I)
+	$(ON) s3 $(I)/test_end_to_end_*.py $(I)/test_remote_driver.py $(I)/test_submission.py $(I)/test_cli_interruptions.py
+	$(ON) s3 $(I)/test_dask_executor.py -k "Running or Deaths or ShortSegments"
+	$(ON) s3 $(I)/test_airflow_system.py -k "TestPipeline or TestKills"
+	$(ON) s3 $(I)/test_prefect_flow.py -k "TestKills and dask"
+	$(ON) azure $(I)/test_store_elsewhere.py $(I)/test_remote.py $(I)/test_end_to_end_rounds.py
+	$(ON) ceph $(I)/test_store_elsewhere.py $(I)/test_end_to_end_crashes.py $(I)/test_retune_champions.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -17,12 +17,14 @@ class World:
     Attributes:
         airflow: four worker slots.
         dask: two workers of twenty threads.
-        folder: trials note in ``folder/NAME``, studies are in ``folder/studies/NAME``.
+        folder: trials note in ``folder/NAME``.
+        storage: studies are in ``storage/NAME``.
     """
 
     airflow: Airflow
     dask: LastingCluster
     folder: Path
+    storage: str
 
     def notes(self, name):
         """Return the folder in which the trials of a study note what they do."""
@@ -30,7 +32,7 @@ class World:
 
     def url(self, name):
         """Return where a study is stored."""
-        return self.folder / "studies" / name
+        return f"{self.storage}/{name}"
 
     def ready(self, dag_id):
         """Wait until a DAG can be run, with a folder for the notes of its trials."""
@@ -54,17 +56,18 @@ class World:
 
 
 @contextmanager
-def world(dags, folder):
-    """Everything, started."""
+def world(dags, folder, storage=None):
+    """Everything, started; studies are in the folder unless a storage is given."""
+    storage = storage or (folder / "studies").as_uri()
     packages = folder / "packages"
     packages.mkdir()
     path = f"{ROOT}:{packages}"
     with (
         lasting_cluster(folder, PYTHONPATH=path) as dask,
-        airflow(dags, TUNEFLOW_TESTS=str(folder)) as system,
+        airflow(dags, TUNEFLOW_TESTS=str(folder), TUNEFLOW_TESTS_STORAGE=storage) as system,
     ):
         connect(system, "dask_default", dask.port)
-        yield World(system, dask, folder)
+        yield World(system, dask, folder, storage)
 
 
 def connect(system, name, port):

@@ -9,6 +9,8 @@ import time
 
 import yaml
 
+from tests.storages import BASE, objects, storage_of
+
 TRAIN = '''
 import math, os, time
 import tuneflow
@@ -75,7 +77,9 @@ def shell(script, **more):
 
 def write(folder, **changes):
     """Write study.yaml, keys changed, or left out where they are None."""
-    data = {key: value for key, value in {**STUDY, **changes}.items() if value is not None}
+    place = {"storage": storage_of(folder)} if BASE in os.environ else {}
+    data = {**STUDY, **place, **changes}
+    data = {key: value for key, value in data.items() if value is not None}
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return path
@@ -124,10 +128,11 @@ def wait_until(condition, process, seconds=30):
 
 def url_of(folder):
     """Return the URL of the study that study.yaml makes."""
-    return folder / "tuneflow-results" / "example"
+    return f"{storage_of(folder)}/example"
 
 
 def journal(folder):
     """Return the journal of that study: names of entries to bytes."""
-    entries = sorted((url_of(folder) / "journal").iterdir())
-    return {entry.name: entry.read_bytes() for entry in entries}
+    found = objects(url_of(folder), "journal/*")
+    assert found
+    return {key.rpartition("/")[2]: data for key, data in found.items()}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.storages"]
+
 DAGS = Path(__file__).parent / "airflow_dags"
 
 
@@ -52,14 +54,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def airflow_system(tmp_path_factory):
+def airflow_system(storages, tmp_path_factory):
     """An Airflow that runs and a Dask cluster beside it; see `tests.airflow_world.World`."""
     from tests.airflow_system import POSTGRES, is_installed
     from tests.airflow_world import world
 
     if not is_installed():
         pytest.skip(f"{POSTGRES} is missing (apt-get install postgresql)")
-    with world(DAGS, tmp_path_factory.mktemp("airflow")) as made:
+    folder = tmp_path_factory.mktemp("airflow")
+    with world(DAGS, folder, storages.new_url(folder)) as made:
         yield made
 
 

@@ -8,11 +8,11 @@ import subprocess
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 
 import tuneflow
 from tests import command, trainer
 from tests.clusters import process, until
+from tests.storages import keys, objects, storage_of
 from tuneflow.cli import main
 from tuneflow.events import Reported
 
@@ -39,7 +39,7 @@ def prepare(folder, **changes):
     folder.mkdir(exist_ok=True)
     shutil.copy(trainer.__file__, folder / "train.py")
     command.write(folder, **{**STUDY, **changes})
-    return folder / "tuneflow-results" / "example"
+    return command.url_of(folder)
 
 
 def prepare_anywhere(folder, **changes):
@@ -52,8 +52,8 @@ def prepare_anywhere(folder, **changes):
 
 def run(folder, *options):
     """Run study.yaml in this process; return the exit code."""
-    storage = folder / "tuneflow-results"
-    return main(["run", f"{folder}/study.yaml", "--storage", str(storage), "--json", *options])
+    storage = storage_of(folder)
+    return main(["run", f"{folder}/study.yaml", "--storage", storage, "--json", *options])
 
 
 def resume(url, *options):
@@ -115,20 +115,33 @@ def computed(folder):
 
 def saved(url):
     """Return the levels of trials that need never be computed again: a checkpoint has them."""
-    found = set()
-    for path in Path(url).glob("trials/*/checkpoints/*.json"):
-        found.add((int(path.parts[-3]), int(path.stem.split("-")[1])))
-    return found
+    paths = [key.split("/") for key in keys(url, "trials/*/checkpoints/*.json")]
+    return {(int(trial), int(name[:-5].split("-")[1])) for _, trial, _, name in paths}
+
+
+def await_saved(folder, url):
+    """Wait until each trial's steps are saved but the one that it is held at.
+
+    Trials compute on while their checkpoints are stored.
+    """
+
+    def is_saved():
+        reached = {number: level for number, level, _ in steps(folder)}
+        done = saved(url)
+        return all(level == 1 or (number, level - 1) in done for number, level in reached.items())
+
+    until(is_saved)
 
 
 def outcomes(url):
-    """Return the outcomes that are stored, as bytes by path."""
-    return {path: path.read_bytes() for path in Path(url).glob("trials/*/segments/*.json")}
+    """Return the outcomes that are stored, as bytes by key."""
+    return objects(url, "trials/*/segments/*.json")
 
 
 def entries(url):
     """Return the journal: names of entries to bytes."""
-    return {path.name: path.read_bytes() for path in (Path(url) / "journal").glob("*.jsonl")}
+    found = objects(url, "journal/*.jsonl")
+    return {key.rpartition("/")[2]: data for key, data in found.items()}
 
 
 def reported(result):
@@ -159,4 +172,4 @@ def assert_whole(url, trials=STUDY["trials"]):
 
 def wait_for_entries(url, count, started):
     """Wait until the journal has so many entries, or the driver is through."""
-    until(lambda: len(entries(url)) >= count or started.poll() is not None)
+    until(lambda: len(keys(url, "journal/*.jsonl")) >= count or started.poll() is not None)

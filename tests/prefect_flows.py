@@ -1,7 +1,7 @@
 """Flows that tests serve or run in processes of their own; a folder beside says how they behave.
 
-The environment variable TESTED_FOLDER names it: the studies are in it, the steps of trials are
-noted in it, and there trials can be held (see `tests.end_to_end`).
+The environment variable TESTED_FOLDER names it: the steps of trials are noted in it, and there
+trials can be held (see `tests.end_to_end`). TESTED_STORAGE says where the studies are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FOLDER = Path(os.environ["TESTED_FOLDER"])
     searcher="random",
     scheduler=SuccessiveHalving(max_resource=9, reduction_factor=3, n_trials=9),
     trials=9,
-    storage=os.environ.get("TESTED_STORAGE", str(FOLDER / "studies")),
+    storage=os.environ["TESTED_STORAGE"],
     task_runner=os.environ.get("TESTED_CLUSTER"),
     trial_retry_delay=0,
 )

@@ -2,7 +2,7 @@
 
 The environment variable TESTED_FOLDER names a folder in which the file "best" says which option is
 the best with the data of the day. The trials take notes there of their options and seeds, and of
-their processes, and can be held (see `tests.end_to_end`).
+their processes, and can be held (see `tests.end_to_end`). TESTED_STORAGE says where retunes are.
 """
 
 from __future__ import annotations
@@ -43,10 +43,12 @@ class Data:
 
     Args:
         folder: where they are.
+        storage: where retunes are.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, storage):
         self.folder = folder
+        self.storage = storage
 
     def come(self, best):
         """Let data come in with which an option is the best; "nothing" cannot be trained with."""
@@ -77,8 +79,9 @@ def chooses(folder):
 
 if "TESTED_FOLDER" in os.environ:
     FOLDER = Path(os.environ["TESTED_FOLDER"])
+    STORAGE = os.environ["TESTED_STORAGE"]
 
-    @retune_flow(storage=str(FOLDER / "studies"), **RETUNE)
+    @retune_flow(storage=STORAGE, **RETUNE)
     def weekly(config):
         """Retune in a process of its own."""
         return chooses(FOLDER)(config)
@@ -86,7 +89,7 @@ if "TESTED_FOLDER" in os.environ:
 
 def triggers():
     """Return what begins a run of the served flow."""
-    line = f"file://{FOLDER}/studies/{LINE}"
+    line = f"{STORAGE}/{LINE}"
     return [
         DeploymentEventTrigger(
             name="drift",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from airflow.sdk import DAG
 
@@ -15,6 +14,4 @@ from tuneflow.environments.cache import CACHE
 os.environ[CACHE] = shared_cache()
 
 with DAG("isolated", schedule=None):
-    tune_task_group(
-        is_trivial, storage=str(Path(os.environ["TUNEFLOW_TESTS"], "studies")), **ROUNDS
-    )
+    tune_task_group(is_trivial, storage=os.environ["TUNEFLOW_TESTS_STORAGE"], **ROUNDS)

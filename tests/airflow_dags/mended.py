@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from pathlib import Path
 
 from airflow.sdk import DAG
 
 from tuneflow.airflow import tune_task_group
 from tuneflow.space import Float
-
-FOLDER = Path(os.environ["TUNEFLOW_TESTS"])
 
 
 def needs_a_package(config):
@@ -31,7 +28,7 @@ def waiting(name, train, conn_id="dask_default"):
             mode="min",
             searcher="random",
             trials=1,
-            storage=str(FOLDER / "studies"),
+            storage=os.environ["TUNEFLOW_TESTS_STORAGE"],
             conn_id=conn_id,
             retries=30,
             retry_delay=timedelta(seconds=2),

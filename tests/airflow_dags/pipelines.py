@@ -18,7 +18,7 @@ def pipeline(name, train, **more):
     with DAG(name, schedule=None):
         tune_task_group(
             train,
-            storage=str(FOLDER / "studies"),
+            storage=os.environ["TUNEFLOW_TESTS_STORAGE"],
             outlets=[Asset(f"best-{name}")],
             **STUDIES[name],
             **more,

@@ -10,4 +10,4 @@ from tests.relay import NAME, STUDY
 from tuneflow.airflow import tune_task_group
 
 with DAG(NAME, schedule=None):
-    tune_task_group("train.py:train", storage=f"{os.environ['TUNEFLOW_TESTS']}/studies", **STUDY)
+    tune_task_group("train.py:train", storage=os.environ["TUNEFLOW_TESTS_STORAGE"], **STUDY)

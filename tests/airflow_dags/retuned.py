@@ -16,7 +16,7 @@ CHAMPION = Asset("champion")
 with DAG("retuned", schedule=[Asset("data")]):
     retune_task_group(
         chooses(FOLDER / "retuned"),
-        storage=str(FOLDER / "studies"),
+        storage=os.environ["TUNEFLOW_TESTS_STORAGE"],
         outlets=[CHAMPION],
         stages=1,
         trials_per_task=3,

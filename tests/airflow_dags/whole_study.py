@@ -19,7 +19,7 @@ def whole(name, train):
         TuneOperator(
             task_id="tune",
             train=train,
-            storage=str(FOLDER / "studies"),
+            storage=os.environ["TUNEFLOW_TESTS_STORAGE"],
             outlets=[Asset(f"best-{name}")],
             **STUDIES[name],
         )

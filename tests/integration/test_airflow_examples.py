@@ -16,6 +16,7 @@ from airflow.dag_processing.dagbag import DagBag
 import tuneflow
 from tests.airflow_here import run
 from tests.clusters import cluster
+from tuneflow.store import Store
 
 pytestmark = [
     pytest.mark.integration,
@@ -47,10 +48,11 @@ print(json.dumps({"errors": bag.import_errors, "dags": [*bag.dags], "heavy": [*h
 
 
 @pytest.fixture(scope="module")
-def dags(tmp_path_factory):
+def dags(storages, tmp_path_factory):
     """The DAGs by name, with a cluster and a storage."""
     with pytest.MonkeyPatch.context() as patch, cluster(workers=2) as address:
-        patch.setenv("TUNEFLOW_STORAGE", str(tmp_path_factory.mktemp("studies")))
+        storage = storages.new_url(tmp_path_factory.mktemp("studies"))
+        patch.setenv("TUNEFLOW_STORAGE", storage)
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("models")))
         patch.setenv("AIRFLOW_CONN_DASK_DEFAULT", address.replace("tcp://", "dask://"))
         yield DagBag(DAGS).dags
@@ -117,12 +119,10 @@ def test_a_retune_every_week_ends_with_a_model_that_can_be_fetched(dags):
 
 def test_a_model_that_has_got_worse_is_noticed(dags, monkeypatch):
     monkeypatch.setattr(dags["watch_digits"].get_task("look"), "pause", timedelta(0))
-    monitor = Path(os.environ["TUNEFLOW_STORAGE"], "monitoring", "digits.jsonl")
-    monitor.parent.mkdir()
-    monitor.write_text('{"accuracy": 0.95}\n')
+    monitoring = Store(f"{os.environ['TUNEFLOW_STORAGE']}/monitoring")
+    monitoring.put("digits.jsonl", b'{"accuracy": 0.95}\n')
     assert run(dags["watch_digits"]).states == {"look": ["skipped"]}
-    with monitor.open("a") as lines:
-        lines.write('{"accuracy": 0.85}\n')
+    monitoring.put("digits.jsonl", b'{"accuracy": 0.95}\n{"accuracy": 0.85}\n')
     assert run(dags["watch_digits"]).states == {"look": ["success"]}
 
 

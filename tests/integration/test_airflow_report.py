@@ -17,7 +17,7 @@ import tuneflow
 from tests.airflow_here import write_down
 from tuneflow.airflow.report_route import nearest
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.one_process]
 
 
 SETTINGS = {
@@ -40,12 +40,12 @@ class Push(BaseOperator):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(storages, tmp_path_factory):
     """The URL of a small study."""
     return tuneflow.tune(
         lambda config: config["rate"],
         name="small",
-        storage=tmp_path_factory.mktemp("studies"),
+        storage=storages.new_url(tmp_path_factory.mktemp("studies")),
         trials=3,
         executor="inline",
         progress=False,
@@ -144,8 +144,8 @@ class TestPage:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Cache-Control"] == "private, no-cache"
 
-    def test_it_shows_the_study_as_it_is_now(self, api, get, tmp_path):
-        asked = tuneflow.create_study(name="asked", storage=tmp_path, trials=2, **SETTINGS)
+    def test_it_shows_the_study_as_it_is_now(self, api, get, storage):
+        asked = tuneflow.create_study(name="asked", storage=storage, trials=2, **SETTINGS)
         run = pushed("grows", {"tune": asked.url})
         assert "no trials yet" in get(run).text
         trial = asked.ask()

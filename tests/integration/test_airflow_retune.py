@@ -141,8 +141,8 @@ DONE = dict.fromkeys(("begin", "prepare", "challenge", "judge", "announce"), "su
 
 
 class TestRetunes:
-    def test_a_champion_is_found_is_kept_and_is_replaced_as_the_data_say(self, tmp_path, data):
-        dag = retuning(data, tmp_path, outlets=[Asset("found")])
+    def test_a_champion_is_found_is_kept_and_is_replaced_as_the_data_say(self, storage, data):
+        dag = retuning(data, storage, outlets=[Asset("found")])
         data.come("b")
         first = run(dag)
         assert first.state == "success"
@@ -174,30 +174,30 @@ class TestRetunes:
         assert "paired t-test, 3 seeds" in changed["reason"]
         assert steps(third) == DONE
         assert events("found") == [verdict, changed]
-        assert log(tmp_path) == ["began", "promoted", "began", "kept", "began", "promoted"]
+        assert log(storage) == ["began", "promoted", "began", "kept", "began", "promoted"]
 
-    def test_a_study_that_was_tuned_before_gives_the_first_champion(self, tmp_path, data):
+    def test_a_study_that_was_tuned_before_gives_the_first_champion(self, storage, data):
         data.come("a")
         space = {"option": RETUNE["space"]["option"], "seed": 0, "day": "then"}
         more = {"metric": "loss", "mode": "min", "searcher": "grid", "progress": False}
-        tuneflow.tune(chooses(data.folder), space=space, name="weekly", storage=tmp_path, **more)
+        tuneflow.tune(chooses(data.folder), space=space, name="weekly", storage=storage, **more)
         data.come("c")
-        done = run(retuning(data, tmp_path))
+        done = run(retuning(data, storage))
         assert trials(done)["champion"] == ["success"] * 3
         assert done.returned("retune.judge")["champion"]["config"]["option"] == "c"
-        champion = Line.open(f"{tmp_path}/weekly").log.records[0].champion
+        champion = Line.open(f"{storage}/weekly").log.records[0].champion
         assert (champion.config["option"], champion.retune) == ("a", 0)
 
-    def test_the_day_of_the_run_is_in_the_configuration_and_in_the_records(self, tmp_path, data):
+    def test_the_day_of_the_run_is_in_the_configuration_and_in_the_records(self, storage, data):
         data.come("a")
-        done = run(retuning(data, tmp_path))
+        done = run(retuning(data, storage))
         day = datetime.now(UTC).date().isoformat()
         champion = done.returned("retune.judge")["champion"]
         assert (champion["config"]["day"], champion["data_version"]) == (day, day)
 
-    def test_params_change_the_search_of_a_run_and_name_its_data(self, tmp_path, data):
+    def test_params_change_the_search_of_a_run_and_name_its_data(self, storage, data):
         data.come("a")
-        dag = retuning(data, tmp_path, searcher="random", trials=9)
+        dag = retuning(data, storage, searcher="random", trials=9)
         space = {"option": {"type": "categorical", "choices": ["b", "c"]}}
         done = run(dag, trials=2, space=space, data_version="v7", budget={"total_resource": 50})
         assert len(trials(done)["search"]) == 2
@@ -207,21 +207,21 @@ class TestRetunes:
         assert verdict["champion"]["config"]["option"] in ("b", "c")
         assert verdict["champion"]["data_version"] == "v7"
 
-    def test_a_run_that_is_repeated_after_its_verdict_trains_nothing(self, tmp_path, data):
+    def test_a_run_that_is_repeated_after_its_verdict_trains_nothing(self, storage, data):
         data.come("a")
-        dag, day = retuning(data, tmp_path), datetime(2026, 3, 1, tzinfo=UTC)
+        dag, day = retuning(data, storage), datetime(2026, 3, 1, tzinfo=UTC)
         first = run(dag, day)
         before = data.trained
         again = run(dag, day)
         assert again.state == "success"
         assert again.returned("retune.judge") == first.returned("retune.judge")
         assert data.trained == before
-        assert log(tmp_path) == ["began", "promoted"]
+        assert log(storage) == ["began", "promoted"]
 
 
 class TestFailures:
-    def test_a_retune_whose_trials_all_fail_is_red_and_leaves_the_champion(self, tmp_path, data):
-        dag = retuning(data, tmp_path)
+    def test_a_retune_whose_trials_all_fail_is_red_and_leaves_the_champion(self, storage, data):
+        dag = retuning(data, storage)
         data.come("b")
         run(dag)
         data.vanish()
@@ -237,7 +237,7 @@ class TestFailures:
         }
         red = {task for task, states in done.states.items() if "failed" in states}
         assert red == {"retune.champion.stage_0.trial", schedule, "retune.judge"}
-        line = Line.open(f"{tmp_path}/weekly")
+        line = Line.open(f"{storage}/weekly")
         assert line.log.champion.config["option"] == "b"
         record = line.log.records[-1]
         assert record.type == "failed"
@@ -246,11 +246,11 @@ class TestFailures:
         )
 
     def test_a_champion_that_fails_with_every_seed_gives_way_where_that_is_wanted(
-        self, tmp_path, data
+        self, storage, data
     ):
         data.come("b")
         train = refusing(chooses(data.folder), data.folder / "refused")
-        dag = retuning(data, tmp_path, train, replace_unmeasured=True)
+        dag = retuning(data, storage, train, replace_unmeasured=True)
         run(dag)
         (data.folder / "refused").write_text("b")
         done = run(dag)
@@ -260,82 +260,82 @@ class TestFailures:
         assert verdict["promoted"]
         assert verdict["champion"]["config"]["option"] != "b"
 
-    def test_the_next_run_is_not_held_up_by_one_that_failed(self, tmp_path, data):
-        dag = retuning(data, tmp_path)
+    def test_the_next_run_is_not_held_up_by_one_that_failed(self, storage, data):
+        dag = retuning(data, storage)
         assert run(dag).state == "failed"
         data.come("b")
         assert run(dag).returned("retune.judge")["champion"]["config"]["option"] == "b"
-        assert log(tmp_path) == ["began", "failed", "began", "promoted"]
+        assert log(storage) == ["began", "failed", "began", "promoted"]
 
-    def test_a_history_of_another_metric_is_refused_before_any_trial(self, tmp_path, data, capfd):
+    def test_a_history_of_another_metric_is_refused_before_any_trial(self, storage, data, capfd):
         data.come("a")
-        run(retuning(data, tmp_path))
+        run(retuning(data, storage))
         before = data.trained
-        done = run(retuning(data, tmp_path, metric="error"))
+        done = run(retuning(data, storage, metric="error"))
         assert done.states["retune.begin"] == ["failed"]
         assert done.state == "failed"
         assert "metric: 'error' is not 'loss'" in "".join(capfd.readouterr())
         assert data.trained == before
-        assert log(tmp_path) == ["began", "promoted"]
+        assert log(storage) == ["began", "promoted"]
 
     def test_a_space_that_shares_no_parameter_is_refused_before_any_trial(
-        self, tmp_path, data, capfd
+        self, storage, data, capfd
     ):
         data.come("a")
-        run(retuning(data, tmp_path))
+        run(retuning(data, storage))
         other = {"choice": {"type": "categorical", "choices": ["a", "b"]}}
-        done = run(retuning(data, tmp_path, space=other))
+        done = run(retuning(data, storage, space=other))
         assert done.states["retune.begin"] == ["failed"]
         assert "shares no parameter with the past" in "".join(capfd.readouterr())
-        assert log(tmp_path) == ["began", "promoted"]
+        assert log(storage) == ["began", "promoted"]
 
     def test_more_trials_than_the_dag_has_stages_for_are_refused_before_it_begins(
-        self, tmp_path, data, capfd
+        self, storage, data, capfd
     ):
-        dag = retuning(data, tmp_path, searcher="random", trials=2, round_size=1)
+        dag = retuning(data, storage, searcher="random", trials=2, round_size=1)
         done = run(dag, trials=50)
         assert done.states["retune.begin"] == ["failed"]
         assert "the study can need up to 50 stages and the DAG has 4" in "".join(capfd.readouterr())
-        assert log(tmp_path) == []
+        assert log(storage) == []
 
 
 class TestOthers:
     """A run, and what somebody else does on the same line."""
 
     def test_a_newer_retune_overtakes_a_run_which_then_leaves_the_champion(
-        self, tmp_path, data, capfd
+        self, storage, data, capfd
     ):
         data.come("a")
-        line = f"{tmp_path}/weekly"
-        dag = retuning(data, tmp_path, overtaken(chooses(data.folder), line))
+        line = f"{storage}/weekly"
+        dag = retuning(data, storage, overtaken(chooses(data.folder), line))
         assert run(dag).state == "success"
         data.come("b")
         done = run(dag)
         assert done.state == "failed"
         assert steps(done)["prepare"] == steps(done)["judge"] == "failed"
         assert "was overtaken by retune 3 (run another)" in "".join(capfd.readouterr())
-        assert log(tmp_path) == ["began", "promoted", "began", "began"]
+        assert log(storage) == ["began", "promoted", "began", "began"]
         assert Line.open(line).log.champion.config["option"] == "a"
 
-    def test_a_run_goes_on_with_a_retune_that_was_begun_without_airflow(self, tmp_path, data):
+    def test_a_run_goes_on_with_a_retune_that_was_begun_without_airflow(self, storage, data):
         data.come("a")
         day = datetime(2026, 3, 1, tzinfo=UTC)
         space = {**RETUNE["space"], "day": "today"}
-        dag = retuning(data, tmp_path, space=space)
+        dag = retuning(data, storage, space=space)
         run(dag)
         settings = {**RETUNE, "space": space, "round_size": "all", "progress": False}
         with pytest.raises(KeyboardInterrupt):
             retune(
                 interrupted(chooses(data.folder)),
                 name="weekly",
-                storage=tmp_path,
+                storage=storage,
                 run=f"manual__{day.isoformat()}",
                 **settings,
             )
-        champion = Line.open(f"{tmp_path}/weekly").retune(2).study("champion")
+        champion = Line.open(f"{storage}/weekly").retune(2).study("champion")
         seeds = [str(trial.params["seed"]) for trial in champion.history.trials]
         done = run(dag, day)
         assert done.state == "success"
         assert done.returned("retune.judge")["retune"] == 2
-        assert log(tmp_path) == ["began", "promoted", "began", "kept"]
+        assert log(storage) == ["began", "promoted", "began", "kept"]
         assert [data.trained["a", seed] for seed in seeds] == [1, 1, 1]

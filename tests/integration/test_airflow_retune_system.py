@@ -29,7 +29,7 @@ def begun(airflow, dag_id):
 
 def test_new_data_set_off_a_retune_and_only_its_new_champion_sets_off_a_deployment(airflow_system):
     airflow, folder = airflow_system.airflow, airflow_system.notes("retuned")
-    line = airflow_system.url("retuned").as_uri()
+    line = airflow_system.url("retuned")
     for dag_id in ("retuned", "deployed"):
         airflow_system.ready(dag_id)
     update(airflow, "data")

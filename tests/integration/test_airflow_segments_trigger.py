@@ -60,9 +60,9 @@ def count(folder, name):
     return 0
 
 
-def make(train, folder, **settings):
+def make(train, storage, **settings):
     """Return a study whose first round is open."""
-    stages = Stages(train, folder / "studies", **{"trials": 1, **settings})
+    stages = Stages(train, storage, **{"trials": 1, **settings})
     stages.begin()
     return stages
 
@@ -92,8 +92,8 @@ async def once(condition):
 
 
 class TestRunning:
-    def test_the_segments_run_on_dask_and_the_task_finds_what_came_of_them(self, tmp_path):
-        stages = make(lambda config: config["rate"], tmp_path, trials=3)
+    def test_the_segments_run_on_dask_and_the_task_finds_what_came_of_them(self, storage):
+        stages = make(lambda config: config["rate"], storage, trials=3)
         operator, trigger = deferred(stages, (0, 0), (1, 0), (2, 0))
         event = asyncio.run(fired(trigger))
         assert event["error"] == ""
@@ -101,8 +101,8 @@ class TestRunning:
         assert [answer["trial"] for answer in answers] == [0, 1, 2]
         assert all(0.1 <= answer["value"] <= 0.9 for answer in answers)
 
-    def test_search_has_them_begin_and_the_trigger_finds_them_running(self, tmp_path):
-        stages = make(waits(tmp_path), tmp_path)
+    def test_search_has_them_begin_and_the_trigger_finds_them_running(self, tmp_path, storage):
+        stages = make(waits(tmp_path), storage)
         stages.execute(stages.search())
         until(lambda: count(tmp_path, "begun"))
         _, trigger = deferred(stages)
@@ -112,17 +112,17 @@ class TestRunning:
 
     @pytest.mark.parametrize("how", [{"fan_out": False}, {"try_number": 2}])
     def test_search_leaves_it_to_the_trial_tasks_where_they_are_limited_or_were_cleared(
-        self, tmp_path, how
+        self, tmp_path, storage, how
     ):
-        stages = make(waits(tmp_path), tmp_path)
+        stages = make(waits(tmp_path), storage)
         (tmp_path / "go").touch()
         operator = stages.search(fan_out=how.get("fan_out", True))
         stages.execute(operator, how.get("try_number", 1))
         asyncio.run(fired(deferred(stages, try_number=2)[1]))
         assert count(tmp_path, "begun") == 1
 
-    def test_search_begins_with_no_more_than_may_run_at_once(self, tmp_path):
-        stages = make(waits(tmp_path), tmp_path, trials=4, max_concurrent=2)
+    def test_search_begins_with_no_more_than_may_run_at_once(self, tmp_path, storage):
+        stages = make(waits(tmp_path), storage, trials=4, max_concurrent=2)
         stages.execute(stages.search())
         until(lambda: count(tmp_path, "begun") == 2)
         (tmp_path / "go").touch()
@@ -130,14 +130,14 @@ class TestRunning:
         assert not is_done(stages, 2)
         assert not is_done(stages, 3)
 
-    def test_search_looks_at_the_cluster_at_every_try(self, tmp_path, monkeypatch):
-        stages = make(waits(tmp_path), tmp_path)
+    def test_search_looks_at_the_cluster_at_every_try(self, tmp_path, storage, monkeypatch):
+        stages = make(waits(tmp_path), storage)
         connect(monkeypatch, "tcp://127.0.0.1:9?timeout=1")
         with pytest.raises(AirflowException, match="no Dask scheduler answers at"):
             stages.execute(stages.search(), try_number=2)
 
-    def test_a_trigger_that_is_begun_anew_watches_the_segment_that_runs(self, tmp_path):
-        stages = make(waits(tmp_path), tmp_path)
+    def test_a_trigger_that_is_begun_anew_watches_the_segment_that_runs(self, tmp_path, storage):
+        stages = make(waits(tmp_path), storage)
         _, trigger = deferred(stages)
         _, again = deferred(stages)
 
@@ -153,28 +153,30 @@ class TestRunning:
         assert asyncio.run(scenario())["error"] == ""
         assert count(tmp_path, "begun") == 1
 
-    def test_it_does_not_fire_before_the_task_is_at_rest(self, tmp_path, monkeypatch):
+    def test_it_does_not_fire_before_the_task_is_at_rest(self, tmp_path, storage, monkeypatch):
         monkeypatch.undo()
         address = "dask://127.0.0.1:9?timeout=0.01"
         monkeypatch.setenv("AIRFLOW_CONN_DASK_DEFAULT", address)
-        _, trigger = deferred(make(waits(tmp_path), tmp_path))
+        _, trigger = deferred(make(waits(tmp_path), storage))
         began = time.monotonic()
         assert asyncio.run(fired(trigger))["error"]
         assert time.monotonic() - began >= 1
 
-    def test_reports_are_in_the_log(self, tmp_path, capfd):
+    def test_reports_are_in_the_log(self, storage, capfd):
         def train(config):
             yield {"loss": 0.125}
             yield {"loss": 0.0625}
 
-        _, trigger = deferred(make(train, tmp_path, scheduler=FIFO(max_resource=2)))
+        _, trigger = deferred(make(train, storage, scheduler=FIFO(max_resource=2)))
         asyncio.run(fired(trigger))
         assert "trial 0 at 1: loss 0.125" in "".join(capfd.readouterr())
 
 
 class TestEnding:
-    def test_a_task_that_is_cleared_ends_its_segment_and_the_next_try_runs_it(self, tmp_path):
-        stages = make(waits(tmp_path), tmp_path)
+    def test_a_task_that_is_cleared_ends_its_segment_and_the_next_try_runs_it(
+        self, tmp_path, storage
+    ):
+        stages = make(waits(tmp_path), storage)
         _, trigger = deferred(stages)
         operator, again = deferred(stages, try_number=2)
 
@@ -195,8 +197,10 @@ class TestEnding:
         event = asyncio.run(scenario())
         assert operator.resume(stages.context, event)[0]["status"] == "completed"
 
-    def test_what_an_earlier_try_has_ordered_ends_even_if_no_triggerer_ever_had_it(self, tmp_path):
-        stages = make(waits(tmp_path), tmp_path)
+    def test_what_an_earlier_try_has_ordered_ends_even_if_no_triggerer_ever_had_it(
+        self, tmp_path, storage
+    ):
+        stages = make(waits(tmp_path), storage)
         stages.execute(stages.search())
         until(lambda: count(tmp_path, "begun"))
         _, trigger = deferred(stages, try_number=2)
@@ -211,8 +215,8 @@ class TestEnding:
         assert asyncio.run(scenario())["error"] == ""
         assert is_done(stages)
 
-    def test_a_trigger_whose_segment_somebody_cancels_says_so(self, tmp_path):
-        stages = make(waits(tmp_path), tmp_path)
+    def test_a_trigger_whose_segment_somebody_cancels_says_so(self, tmp_path, storage):
+        stages = make(waits(tmp_path), storage)
         operator, trigger = deferred(stages)
         _, other = deferred(stages)
 
@@ -226,8 +230,8 @@ class TestEnding:
         with pytest.raises(AirflowException, match=r"trial 0: .*cancelled"):
             operator.resume(stages.context, event)
 
-    def test_what_takes_too_long_is_ended_on_dask(self, tmp_path):
-        stages = make(waits(tmp_path), tmp_path)
+    def test_what_takes_too_long_is_ended_on_dask(self, tmp_path, storage):
+        stages = make(waits(tmp_path), storage)
         operator, trigger = deferred(stages)
 
         async def begin():
@@ -243,16 +247,16 @@ class TestEnding:
         until(lambda: count(tmp_path, "ended"))
         assert not is_done(stages)
 
-    def test_a_cluster_that_is_away_is_told_in_a_sentence(self, tmp_path, monkeypatch):
+    def test_a_cluster_that_is_away_is_told_in_a_sentence(self, tmp_path, storage, monkeypatch):
         connect(monkeypatch, "tcp://127.0.0.1:9?timeout=1")
-        stages = make(waits(tmp_path), tmp_path)
+        stages = make(waits(tmp_path), storage)
         operator, trigger = deferred(stages)
         event = asyncio.run(fired(trigger))
         with pytest.raises(AirflowException, match="no Dask scheduler answers at"):
             operator.resume(stages.context, event)
 
-    def test_an_objective_that_workers_cannot_import_leaves_no_outcome(self, tmp_path):
-        stages = make("not_there.module:train", tmp_path)
+    def test_an_objective_that_workers_cannot_import_leaves_no_outcome(self, storage):
+        stages = make("not_there.module:train", storage)
         operator, trigger = deferred(stages)
         event = asyncio.run(fired(trigger))
         with pytest.raises(AirflowException, match=r"trial 0: the worker .* has no module"):
@@ -261,8 +265,8 @@ class TestEnding:
 
 
 @pytest.mark.slow
-def test_a_dask_scheduler_that_goes_away_is_waited_for(tmp_path, monkeypatch):
-    stages = make(waits(tmp_path), tmp_path)
+def test_a_dask_scheduler_that_goes_away_is_waited_for(tmp_path, storage, monkeypatch):
+    stages = make(waits(tmp_path), storage)
     with lasting_cluster(tmp_path, workers=1, threads=2) as lasting:
         connect(monkeypatch, lasting.address)
         _, trigger = deferred(stages)

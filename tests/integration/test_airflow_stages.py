@@ -16,7 +16,7 @@ from tests import trainer
 from tests.airflow_here import Done, run, study_dag
 from tests.airflow_studies import STUDIES, is_trivial, learns, run_inline
 from tests.clusters import cluster
-from tests.end_to_end import computed, entries
+from tests.end_to_end import computed, entries, outcomes
 from tuneflow.airflow import segments_trigger
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("airflow_database")]
@@ -76,25 +76,23 @@ class Rungs:
     """A study of three rungs that was run twice."""
 
     folder: Path
+    url: str
     first: Done
     second: Done
 
-    @property
-    def url(self):
-        return self.folder / "studies" / "rungs"
-
 
 @pytest.fixture(scope="module")
-def rungs(_dask, tmp_path_factory):
+def rungs(storages, _dask, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rungs")
-    dag = study_dag(learns(folder), "rungs", folder / "studies", **STUDIES["rungs"])
-    return Rungs(folder, run(dag), run(dag))
+    storage = storages.new_url(folder)
+    dag = study_dag(learns(folder), "rungs", storage, **STUDIES["rungs"])
+    return Rungs(folder, f"{storage}/rungs", run(dag), run(dag))
 
 
 class TestRungs:
     def test_a_study_is_what_it_is_without_airflow(self, rungs, tmp_path):
         inline = run_inline("rungs", learns(tmp_path), tmp_path / "studies")
-        assert entries(rungs.url) == entries(inline.removeprefix("file://"))
+        assert entries(rungs.url) == entries(inline)
 
     def test_each_rung_is_a_stage_and_what_is_not_needed_is_skipped(self, rungs):
         states = rungs.first.states
@@ -126,15 +124,15 @@ class TestRungs:
 
 
 class TestStudies:
-    def test_existing_new_makes_another_study(self, tmp_path, folder):
-        dag = study_dag(failing((), folder), "anew", tmp_path, trials=2, existing="new", **PLAIN)
+    def test_existing_new_makes_another_study(self, storage, folder):
+        dag = study_dag(failing((), folder), "anew", storage, trials=2, existing="new", **PLAIN)
         first, second = run(dag).returned("tune.best"), run(dag).returned("tune.best")
         assert first["study"] != second["study"]
         assert begun(folder) == [0, 0, 1, 1]
         assert run(dag, existing="resume").returned("tune.best")["study"].endswith("/anew")
 
-    def test_params_change_the_study_of_a_run(self, tmp_path, folder):
-        dag = study_dag(failing((), folder), "changed", tmp_path, trials=2, **PLAIN)
+    def test_params_change_the_study_of_a_run(self, storage, folder):
+        dag = study_dag(failing((), folder), "changed", storage, trials=2, **PLAIN)
         space = {"rate": {"type": "float", "low": 0.5, "high": 0.6}}
         best = run(dag, trials=4, space=space, budget={"total_resource": 100}).returned("tune.best")
         study = tuneflow.load(best["study"]).study
@@ -142,9 +140,9 @@ class TestStudies:
         assert study.budget.total_resource == 100
         assert 0.5 <= best["config"]["rate"] <= 0.6
 
-    def test_trials_may_share_a_task(self, tmp_path, folder):
+    def test_trials_may_share_a_task(self, storage, folder):
         dag = study_dag(
-            failing((), folder), "shared", tmp_path, trials=5, trials_per_task=2, **PLAIN
+            failing((), folder), "shared", storage, trials=5, trials_per_task=2, **PLAIN
         )
         done = run(dag)
         assert done.state == "success"
@@ -155,19 +153,19 @@ class TestStudies:
         ]
         assert begun(folder) == [0, 1, 2, 3, 4]
 
-    def test_a_study_that_needs_more_stages_is_refused_before_any_trial(self, tmp_path, folder):
+    def test_a_study_that_needs_more_stages_is_refused_before_any_trial(self, storage, folder):
         dag = study_dag(
-            failing((), folder), "longer", tmp_path, trials=4, round_size=2, stages=2, **PLAIN
+            failing((), folder), "longer", storage, trials=4, round_size=2, stages=2, **PLAIN
         )
         done = run(dag, trials=40)
         assert done.states[SEARCH] == ["failed"]
         assert done.state == "failed"
         assert not (folder / "begun").exists()
 
-    def test_what_has_run_is_found_without_dask_and_optuna(self, tmp_path):
+    def test_what_has_run_is_found_without_dask_and_optuna(self, storage):
         settings = {**PLAIN, "trials": 2}
-        tuneflow.tune(is_trivial, name="light", storage=str(tmp_path), round_size="all", **settings)
-        command = [sys.executable, "-c", FIND, str(tmp_path), json.dumps(settings)]
+        tuneflow.tune(is_trivial, name="light", storage=storage, round_size="all", **settings)
+        command = [sys.executable, "-c", FIND, storage, json.dumps(settings)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         state, *heavy = done.stdout.splitlines()[-1].split()
         assert state == "success"
@@ -175,8 +173,8 @@ class TestStudies:
 
 
 class TestFailures:
-    def test_a_failed_trial_is_red_and_the_study_goes_on(self, tmp_path, folder, capfd):
-        dag = study_dag(failing((1,), folder), "red", tmp_path, trials=3, **PLAIN)
+    def test_a_failed_trial_is_red_and_the_study_goes_on(self, storage, folder, capfd):
+        dag = study_dag(failing((1,), folder), "red", storage, trials=3, **PLAIN)
         done = run(dag)
         assert done.state == "success"
         assert done.states[TRIAL] == ["success", "failed", "success"]
@@ -186,47 +184,47 @@ class TestFailures:
         assert "trial 1 failed: ValueError: this cannot be learned" in said
         assert "a rate of 0." in said
 
-    def test_retry_failed_tries_them_again_in_a_new_run(self, tmp_path, folder):
-        dag = study_dag(failing((1,), folder), "again", tmp_path, trials=3, **PLAIN)
+    def test_retry_failed_tries_them_again_in_a_new_run(self, storage, folder):
+        dag = study_dag(failing((1,), folder), "again", storage, trials=3, **PLAIN)
         run(dag)
         (folder / "mended").touch()
         done = run(dag, retry_failed=True)
         assert done.state == "success"
         assert begun(folder) == [0, 1, 1, 2]
-        assert tuneflow.load(tmp_path / "again").failed == []
+        assert tuneflow.load(f"{storage}/again").failed == []
 
-    def test_when_all_trials_fail_nothing_is_taken_in(self, tmp_path, folder, capfd):
-        dag = study_dag(failing(range(3), folder), "hopeless", tmp_path, trials=3, **PLAIN)
+    def test_when_all_trials_fail_nothing_is_taken_in(self, storage, folder, capfd):
+        dag = study_dag(failing(range(3), folder), "hopeless", storage, trials=3, **PLAIN)
         done = run(dag)
         assert done.states[SCHEDULE] == ["failed"]
         assert done.state == "failed"
         assert "all 3 trials of this stage failed, trial" in "".join(capfd.readouterr())
-        assert len(entries(tmp_path / "hopeless")) == 1
+        assert len(entries(f"{storage}/hopeless")) == 1
         (folder / "mended").touch()
         assert run(dag).state == "success"
         assert begun(folder) == [0, 0, 1, 1, 2, 2]
 
-    def test_a_cluster_that_is_away_is_said_in_one_sentence(self, tmp_path, monkeypatch, capfd):
+    def test_a_cluster_that_is_away_is_said_in_one_sentence(self, storage, monkeypatch, capfd):
         monkeypatch.setenv("AIRFLOW_CONN_AWAY", "dask://127.0.0.1:9?timeout=1")
-        dag = study_dag(lambda config: 1.0, "away", tmp_path, trials=2, conn_id="away", **PLAIN)
+        dag = study_dag(lambda config: 1.0, "away", storage, trials=2, conn_id="away", **PLAIN)
         done = run(dag)
         assert done.states[SEARCH] == ["failed"]
         assert done.state == "failed"
         assert "no Dask scheduler answers at tcp://127.0.0.1:9" in "".join(capfd.readouterr())
 
-    def test_a_connection_that_is_missing_is_said_in_one_sentence(self, tmp_path, capfd):
+    def test_a_connection_that_is_missing_is_said_in_one_sentence(self, storage, capfd):
         dag = study_dag(
-            lambda config: 1.0, "missing", tmp_path, trials=2, conn_id="nowhere", **PLAIN
+            lambda config: 1.0, "missing", storage, trials=2, conn_id="nowhere", **PLAIN
         )
         assert run(dag).states[SEARCH] == ["failed"]
         assert "there is no Airflow connection 'nowhere'" in "".join(capfd.readouterr())
 
-    def test_what_workers_lack_leaves_no_outcome(self, tmp_path, capfd):
-        dag = study_dag("not_there.module:train", "lacking", tmp_path, trials=2, **PLAIN)
+    def test_what_workers_lack_leaves_no_outcome(self, storage, capfd):
+        dag = study_dag("not_there.module:train", "lacking", storage, trials=2, **PLAIN)
         done = run(dag)
         assert done.states[TRIAL] == ["failed", "failed"]
         assert done.states[SCHEDULE] == ["failed"]
         said = "".join(capfd.readouterr())
         assert "has no module 'not_there'; install it there" in said
         assert "none of the 2 trials of this stage has an outcome" in said
-        assert list((tmp_path / "lacking").glob("trials/*/segments/*")) == []
+        assert outcomes(f"{storage}/lacking") == {}

@@ -88,10 +88,10 @@ def events(name):
 
 
 class TestOperator:
-    def test_a_study_runs_as_one_task(self, tmp_path, notes):
-        done = run(dag_of(learns(notes), tmp_path, "once"))
+    def test_a_study_runs_as_one_task(self, storage, notes):
+        done = run(dag_of(learns(notes), storage, "once"))
         assert done.states == {"tune": ["success"]}
-        best, result = done.returned("tune"), tuneflow.load(tmp_path / "once")
+        best, result = done.returned("tune"), tuneflow.load(f"{storage}/once")
         assert result.state == "finished"
         assert len(result.trials) == TRIALS
         assert best == {
@@ -103,51 +103,51 @@ class TestOperator:
             "checkpoint": f"{result.url}/{result.best_trial.checkpoint}",
         }
 
-    def test_the_assets_events_say_what_was_found(self, tmp_path, notes):
+    def test_the_assets_events_say_what_was_found(self, storage, notes):
         outlets = [Asset("told_model"), AssetAlias("told_study")]
-        best = run(dag_of(learns(notes), tmp_path, "told", outlets=outlets)).returned("tune")
+        best = run(dag_of(learns(notes), storage, "told", outlets=outlets)).returned("tune")
         assert events("told_model") == [best]
         assert events(best["study"])[0]["config"] == best["config"]
 
-    def test_a_second_run_computes_nothing(self, tmp_path, notes):
-        dag = dag_of(learns(notes), tmp_path, "twice")
+    def test_a_second_run_computes_nothing(self, storage, notes):
+        dag = dag_of(learns(notes), storage, "twice")
         first = run(dag).returned("tune")
         before = computed(notes)
         assert run(dag).returned("tune") == first
         assert computed(notes) == before
 
-    def test_a_run_can_be_a_study_of_its_own_with_params_of_its_own(self, tmp_path, notes):
-        dag = dag_of(learns(notes), tmp_path, "versions")
+    def test_a_run_can_be_a_study_of_its_own_with_params_of_its_own(self, storage, notes):
+        dag = dag_of(learns(notes), storage, "versions")
         first = run(dag, existing="new", trials=3).returned("tune")
         second = run(dag, existing="new", trials=4).returned("tune")
         assert first["study"] != second["study"]
         counts = [len(tuneflow.load(found["study"]).trials) for found in (first, second)]
         assert counts == [3, 4]
 
-    def test_name_and_storage_are_templates(self, tmp_path, notes):
-        storage = f"{tmp_path}/{{{{ dag.dag_id }}}}"
-        run(dag_of(learns(notes), storage, "rendered", name="mine-{{ params.trials }}"), trials=3)
-        assert len(tuneflow.load(tmp_path / "rendered" / "mine-3").trials) == 3
+    def test_name_and_storage_are_templates(self, storage, notes):
+        place = f"{storage}/{{{{ dag.dag_id }}}}"
+        run(dag_of(learns(notes), place, "rendered", name="mine-{{ params.trials }}"), trials=3)
+        assert len(tuneflow.load(f"{storage}/rendered/mine-3").trials) == 3
 
-    def test_the_name_tells_operators_of_a_dag_apart(self, tmp_path, notes):
-        run(dag_of(learns(notes), tmp_path, "apart", task_id="other", trials=2))
-        assert len(tuneflow.load(tmp_path / "apart.other").trials) == 2
+    def test_the_name_tells_operators_of_a_dag_apart(self, storage, notes):
+        run(dag_of(learns(notes), storage, "apart", task_id="other", trials=2))
+        assert len(tuneflow.load(f"{storage}/apart.other").trials) == 2
 
-    def test_a_resume_by_hand_finds_the_cluster(self, dask, tmp_path, notes):
-        run(dag_of(learns(notes), tmp_path, "placed", trials=2))
-        place = LastPlace.recall(OpenStudy.open(str(tmp_path / "placed")).store)
+    def test_a_resume_by_hand_finds_the_cluster(self, dask, storage, notes):
+        run(dag_of(learns(notes), storage, "placed", trials=2))
+        place = LastPlace.recall(OpenStudy.open(f"{storage}/placed").store)
         assert place.executor["type"] == "dask"
         assert place.executor["address"] == dask
 
 
 class TestFailures:
-    def test_a_cluster_that_is_away_is_one_sentence(self, tmp_path, notes, monkeypatch, capfd):
+    def test_a_cluster_that_is_away_is_one_sentence(self, storage, notes, monkeypatch, capfd):
         monkeypatch.setenv("AIRFLOW_CONN_DASK_DEFAULT", "dask://127.0.0.1:1?timeout=1")
-        assert run(dag_of(learns(notes), tmp_path, "away")).states == {"tune": ["failed"]}
+        assert run(dag_of(learns(notes), storage, "away")).states == {"tune": ["failed"]}
         assert "no Dask scheduler answers at tcp://127.0.0.1:1 within 1 s" in said(capfd)
 
     def test_a_halted_study_fails_at_once_and_goes_on_when_it_is_cleared(
-        self, tmp_path, notes, capfd
+        self, storage, notes, capfd
     ):
         def train(config):
             trainer.note(notes / "begun", tuneflow.current_trial().number)
@@ -156,15 +156,15 @@ class TestFailures:
             return config["rate"]
 
         more = {"scheduler": "fifo", "budget": {"max_failures": 2}, "max_concurrent": 1}
-        dag = dag_of(train, tmp_path, "halts", retries=3, **more)
+        dag = dag_of(train, storage, "halts", retries=3, **more)
         assert run(dag).states == {"tune": ["failed"]}
         assert "the study was halted: " in said(capfd)
-        assert tuneflow.load(tmp_path / "halts").state == "halted"
+        assert tuneflow.load(f"{storage}/halts").state == "halted"
         (notes / "mended").touch()
         assert run(dag).states == {"tune": ["success"]}
-        assert tuneflow.load(tmp_path / "halts").failed == []
+        assert tuneflow.load(f"{storage}/halts").failed == []
 
-    def test_failed_trials_are_tried_again_if_a_param_says_so(self, tmp_path, notes):
+    def test_failed_trials_are_tried_again_if_a_param_says_so(self, storage, notes):
         def train(config):
             number = tuneflow.current_trial().number
             trainer.note(notes / "begun", number)
@@ -172,31 +172,31 @@ class TestFailures:
                 raise RuntimeError("no data")
             return config["rate"]
 
-        dag = dag_of(train, tmp_path, "again", scheduler="fifo", trials=3)
+        dag = dag_of(train, storage, "again", scheduler="fifo", trials=3)
         run(dag)
         (notes / "mended").touch()
         run(dag)
-        assert [trial.number for trial in tuneflow.load(tmp_path / "again").failed] == [1]
+        assert [trial.number for trial in tuneflow.load(f"{storage}/again").failed] == [1]
         run(dag, retry_failed=True)
-        assert tuneflow.load(tmp_path / "again").failed == []
+        assert tuneflow.load(f"{storage}/again").failed == []
         assert sorted((notes / "begun").read_text().split()) == ["0", "1", "1", "2"]
 
-    def test_a_study_without_a_usable_value_is_one_sentence(self, tmp_path, capfd):
+    def test_a_study_without_a_usable_value_is_one_sentence(self, storage, capfd):
         def train(config):
             return float("nan")
 
-        assert run(dag_of(train, tmp_path, "useless", trials=2)).states == {"tune": ["failed"]}
+        assert run(dag_of(train, storage, "useless", trials=2)).states == {"tune": ["failed"]}
         assert "has a finite 'loss'; trial 0: loss is nan" in said(capfd)
 
-    def test_code_that_workers_cannot_import_is_one_sentence(self, tmp_path, capfd):
-        dag = dag_of("no_such_module:train", tmp_path, "unknown")
+    def test_code_that_workers_cannot_import_is_one_sentence(self, storage, capfd):
+        dag = dag_of("no_such_module:train", storage, "unknown")
         assert run(dag).states == {"tune": ["failed"]}
         assert "has no module 'no_such_module'" in said(capfd)
-        assert tuneflow.load(tmp_path / "unknown").trials == []
+        assert tuneflow.load(f"{storage}/unknown").trials == []
 
-    def test_a_wrong_spec_is_an_error_when_the_dag_is_made(self, tmp_path):
+    def test_a_wrong_spec_is_an_error_when_the_dag_is_made(self, storage):
         with pytest.raises(SpecError, match=r"^trials: "):
-            dag_of("module:train", tmp_path, "wrong", trials=0)
+            dag_of("module:train", storage, "wrong", trials=0)
 
 
 def said(capfd):
@@ -209,23 +209,21 @@ class TestRetries:
         ("default_args", "given", "expected"),
         [({}, {}, 2), ({"retries": 5}, {}, 5), ({"retries": 5}, {"retries": 1}, 1)],
     )
-    def test_there_are_two_unless_somebody_says_otherwise(
-        self, tmp_path, default_args, given, expected
-    ):
+    def test_there_are_two_unless_somebody_says_otherwise(self, default_args, given, expected):
         with DAG("retrying", schedule=None, default_args=default_args):
             made = TuneOperator(
-                task_id="tune", train="module:train", storage=str(tmp_path), **STUDY, **given
+                task_id="tune", train="module:train", storage="memory://never", **STUDY, **given
             )
         assert made.retries == expected
         assert made.retry_delay == timedelta(seconds=10)
 
 
 @pytest.fixture
-def opened(tmp_path):
-    return new_study(tmp_path)
+def opened(storage):
+    return new_study(storage)
 
 
-def new_study(tmp_path, **more):
+def new_study(storage, **more):
     spec = {
         "name": "study",
         "objective": {"callable": "train"},
@@ -237,7 +235,7 @@ def new_study(tmp_path, **more):
         "trials": TRIALS,
         **more,
     }
-    return OpenStudy.create(study_from_json(spec), (tmp_path / "storage").as_uri())
+    return OpenStudy.create(study_from_json(spec), storage)
 
 
 def trigger_of(opened, train, address, **more):
@@ -301,11 +299,11 @@ class TestTrigger:
         assert asyncio.run(fired(trigger))["state"] == "finished"
         assert epochs(opened) == [1]
 
-    def test_a_halt_that_nobody_saw_is_not_undone(self, dask, tmp_path):
+    def test_a_halt_that_nobody_saw_is_not_undone(self, dask, storage):
         def train(config):
             raise RuntimeError("no data")
 
-        opened = new_study(tmp_path, budget={"max_failures": 1})
+        opened = new_study(storage, budget={"max_failures": 1})
         event = asyncio.run(fired(trigger_of(opened, train, dask)))
         again = asyncio.run(fired(trigger_of(opened, train, dask)))
         assert again == {**event, "dashboard": ""}
@@ -329,8 +327,8 @@ class TestTrigger:
         event = asyncio.run(fired(trigger_of(opened, learns(notes), dask, attempt=2)))
         assert event["state"] == "finished"
 
-    def test_it_gives_way_to_another_driver_of_the_study(self, dask, tmp_path, notes):
-        opened = new_study(tmp_path, max_concurrent=1)
+    def test_it_gives_way_to_another_driver_of_the_study(self, dask, storage, notes):
+        opened = new_study(storage, max_concurrent=1)
         hold(notes, 5)
 
         async def race():
@@ -425,12 +423,12 @@ class TestLosses:
 
 
 class TestTimeout:
-    def test_what_takes_too_long_is_ended_on_dask(self, dask, tmp_path, notes):
+    def test_what_takes_too_long_is_ended_on_dask(self, dask, storage, notes):
         dag = dag_of(
-            learns(notes), tmp_path, "slow", execution_timeout=timedelta(hours=1), name="study"
+            learns(notes), storage, "slow", execution_timeout=timedelta(hours=1), name="study"
         )
         operator = dag.get_task("tune")
-        opened = OpenStudy.create(operator.template.study("study", "run", {}), str(tmp_path))
+        opened = OpenStudy.create(operator.template.study("study", "run", {}), storage)
         hold(notes, 5)
         context = {"run_id": "run", "params": {}, "ti": SimpleNamespace(try_number=1)}
         with Cluster(ClusterAddress(dask), Request()) as direct:
@@ -443,7 +441,7 @@ class TestTimeout:
 
 
 class TestConnectionPool:
-    def test_users_at_one_time_share_a_connection_that_is_kept_for_the_next(self, tmp_path):
+    def test_users_at_one_time_share_a_connection_that_is_kept_for_the_next(self):
         with cluster(1) as address:
             where = ClusterAddress(address)
 

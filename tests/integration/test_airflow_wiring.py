@@ -9,14 +9,18 @@ from tests.airflow_here import run
 from tests.airflow_studies import STUDIES, is_trivial, run_inline
 from tuneflow.airflow import tune_task_group
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("airflow_database")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.one_process,
+    pytest.mark.usefixtures("airflow_database"),
+]
 
 
 @pytest.fixture
-def storage(tmp_path):
+def storage(storage):
     """Where the study 'rungs' is finished already, so that no cluster is needed."""
-    run_inline("rungs", is_trivial, tmp_path)
-    return str(tmp_path)
+    run_inline("rungs", is_trivial, storage)
+    return storage
 
 
 def test_the_result_and_its_parts_can_be_handed_on(storage):

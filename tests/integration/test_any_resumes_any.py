@@ -27,6 +27,7 @@ from tests.end_to_end import (
     steps,
 )
 from tests.relay import NAME, STUDY
+from tests.storages import objects
 from tuneflow.pipeline.making import study_spec
 from tuneflow.remote.code import reference_of
 from tuneflow.spec import study_from_json
@@ -38,6 +39,7 @@ ROOT = Path(__file__).parents[2]
 FLOW = """
 import sys
 
+from tests.storages import objects
 from tests.relay import NAME, STUDY
 from tuneflow.prefect import tune_flow
 
@@ -105,7 +107,7 @@ def expected(tmp_path):
 
 
 def test_a_study_that_is_killed_in_each_place_has_the_journal_of_one_uninterrupted_run(
-    expected, airflow_system, prefect_api, tmp_path
+    expected, airflow_system, prefect_api
 ):
     folder, url = airflow_system.notes(NAME), airflow_system.url(NAME)
     study_in(folder)
@@ -113,16 +115,16 @@ def test_a_study_that_is_killed_in_each_place_has_the_journal_of_one_uninterrupt
     shutil.copy(folder / "train.py", airflow_system.airflow.dags)
     relay = Relay(folder, url)
 
-    inline = ("run", "study.yaml", "--storage", url.parent, "--no-progress", *INLINE)
+    inline = ("run", "study.yaml", "--storage", airflow_system.storage, "--no-progress", *INLINE)
     relay.killed("-m", "tuneflow", *inline, after=5)
     with cluster(2) as address:
         relay.killed("-m", "tuneflow", "resume", url, "--no-progress", *on(address), after=7)
-        relay.killed("flow.py", url.parent, after=4)
+        relay.killed("flow.py", airflow_system.storage, after=4)
     let_go(folder)
     airflow_system.complete(NAME)
 
     assert entries(url) == entries(expected)
-    assert (url / "study.json").read_bytes() == (expected / "study.json").read_bytes()
+    assert objects(url, "study.json") == objects(expected, "study.json")
     assert_whole(url)
     assert relay.repeated() == set()
     assert all(relay.newcomers()), "each place did some of it"
@@ -131,13 +133,13 @@ def test_a_study_that_is_killed_in_each_place_has_the_journal_of_one_uninterrupt
 @pytest.mark.parametrize(
     "train", ["train.py:train", "tests.airflow_studies:is_trivial", is_trivial]
 )
-def test_a_study_is_the_same_one_whoever_is_asked_to_run_it(train, tmp_path, monkeypatch):
+def test_a_study_is_the_same_one_whoever_is_asked_to_run_it(train, tmp_path, storage, monkeypatch):
     """`tune` writes the spec of the study; flows and DAGs, and `submit`, have to find it there."""
     prepare_anywhere(tmp_path)
     monkeypatch.chdir(tmp_path)
     short = {**STUDY, "scheduler": {"type": "fifo", "max_resource": 1}, "trials": 1}
-    made = tuneflow.tune(train, name=NAME, storage=tmp_path, progress=False, **short)
-    stored = json.loads((tmp_path / NAME / "study.json").read_text())
+    made = tuneflow.tune(train, name=NAME, storage=storage, progress=False, **short)
+    stored = json.loads(objects(f"{storage}/{NAME}", "study.json")["study.json"])
     piped = study_spec(train, isolation="thread", timeout=None, **short)
     assert made.state == "finished"
     assert study_from_json({**piped, "name": NAME}).to_json() == stored

@@ -73,7 +73,7 @@ def training():
     return train
 
 
-def tune(tmp_path, cluster, scheduler, train=None, resources=None, **more):
+def tune(storage, cluster, scheduler, train=None, resources=None, **more):
     return tuneflow.tune(
         train or training(),
         space={"x": tuneflow.space.uniform(0, 1)},
@@ -82,7 +82,7 @@ def tune(tmp_path, cluster, scheduler, train=None, resources=None, **more):
         searcher="random",
         scheduler=scheduler,
         resources={"gpu": 1} if resources is None else resources,
-        storage=tmp_path,
+        storage=storage,
         name="study",
         progress=False,
         executor=DaskExecutor(cluster, isolation="process"),
@@ -100,33 +100,33 @@ def by_level(history, name):
 
 
 class TestSharing:
-    def test_those_that_a_rung_lets_through_see_more_devices(self, tmp_path, cluster):
+    def test_those_that_a_rung_lets_through_see_more_devices(self, storage, cluster):
         rule = ResourceChanging(HALVING, total={"gpu": 4})
-        result = tune(tmp_path, cluster, rule, trials=4)
+        result = tune(storage, cluster, rule, trials=4)
         assert result.state == "finished"
         assert not result.failed
         assert by_level(result.history, "gpus") == {1: {1}, 2: {2}, 3: {4}, 4: {4}}
         assert by_level(result.history, "visible") == {1: {1}, 2: {2}, 3: {4}, 4: {4}}
 
-    def test_it_is_so_after_a_resume_too(self, tmp_path, cluster):
+    def test_it_is_so_after_a_resume_too(self, storage, cluster):
         def interrupt(history, facts):
             if any(trial.resources for trial in history.running.values()):
                 raise RuntimeError("the driver dies")
 
         rule, train = ResourceChanging(HALVING, total={"gpu": 4}), training()
         with pytest.raises(RuntimeError, match="the driver dies"):
-            tune(tmp_path, cluster, rule, train, trials=4, observers=[interrupt])
-        left = OpenStudy.open(str(tmp_path / "study")).history
+            tune(storage, cluster, rule, train, trials=4, observers=[interrupt])
+        left = OpenStudy.open(f"{storage}/study").history
         assert [trial.resources for trial in left.running.values()] == [{"gpu": 2}, {"gpu": 2}]
         executor = DaskExecutor(cluster, isolation="process")
-        result = tuneflow.resume(tmp_path / "study", train, executor=executor, progress=False)
+        result = tuneflow.resume(f"{storage}/study", train, executor=executor, progress=False)
         assert result.state == "finished"
         assert by_level(result.history, "gpus") == {1: {1}, 2: {2}, 3: {4}, 4: {4}}
         assert by_level(result.history, "visible") == {1: {1}, 2: {2}, 3: {4}, 4: {4}}
 
-    def test_cores_are_never_promised_twice(self, tmp_path, cluster):
+    def test_cores_are_never_promised_twice(self, storage, cluster):
         rule = ResourceChanging(FIFO(max_resource=4), total={"cpu": 6}, most={"cpu": 4}, interval=1)
-        result = tune(tmp_path, cluster, rule, resources={}, trials=8)
+        result = tune(storage, cluster, rule, resources={}, trials=8)
         assert result.state == "finished"
         launches = [fact for fact in result.history.facts if isinstance(fact, Launched)]
         outcomes = stored_outcomes(Store(result.url), [(f.trial, f.segment) for f in launches])
@@ -140,13 +140,13 @@ class TestSharing:
 
 
 class TestWhatNoWorkerHas:
-    def test_it_is_said_before_any_trial_runs(self, tmp_path, cluster):
+    def test_it_is_said_before_any_trial_runs(self, storage, cluster):
         rule = ResourceChanging(ASHA(max_resource=4), total={"gpu": 8})
         with pytest.raises(ClusterError) as caught:
-            tune(tmp_path, cluster, rule, trials=4)
+            tune(storage, cluster, rule, trials=4)
         assert "no worker can give the trials that remain 1 thread, 8 GPU" in str(caught.value)
         assert "has 4 threads, 4 GPU" in str(caught.value)
-        assert not OpenStudy.open(str(tmp_path / "study")).history.trials
+        assert not OpenStudy.open(f"{storage}/study").history.trials
 
     def test_a_task_runner_asks_for_what_one_segment_occupies(self, cluster):
         with Client(cluster, set_as_default=False) as client:
@@ -154,8 +154,8 @@ class TestWhatNoWorkerHas:
             with pytest.raises(ClusterError, match="no worker can give trial 1 1 thread, 5 GPU"):
                 demands_on(client, Request(gpu=5), "trial 1")
 
-    def test_a_segment_is_named(self, tmp_path, cluster):
-        job = Job(storage=(tmp_path / "study").as_uri(), metric="loss")
+    def test_a_segment_is_named(self, storage, cluster):
+        job = Job(storage=f"{storage}/study", metric="loss")
         with DaskExecutor(cluster) as executor:
             executor.open(job, PythonObjective(training()))
             with pytest.raises(ClusterError, match="no worker can give trial 3 1 thread, 5 GPU"):
@@ -163,8 +163,8 @@ class TestWhatNoWorkerHas:
 
 
 class TestSlots:
-    def test_they_are_what_runs_and_what_fits_beside_it(self, tmp_path, cluster):
-        job = Job(storage=(tmp_path / "study").as_uri(), metric="loss", resources={"gpu": 1})
+    def test_they_are_what_runs_and_what_fits_beside_it(self, storage, cluster):
+        job = Job(storage=f"{storage}/study", metric="loss", resources={"gpu": 1})
         with DaskExecutor(cluster) as executor:
             executor.open(job, PythonObjective(training()))
             assert executor.slots == 6
@@ -187,7 +187,7 @@ class TestSlots:
 
 class TestOrders:
     @pytest.fixture
-    def opened(self, tmp_path):
+    def opened(self, storage):
         """A study in rounds of which the first is over: its second one is of larger trials."""
         spec = {
             "name": "study",
@@ -205,7 +205,7 @@ class TestOrders:
             "round_size": "all",
             "resources": {"gpu": 1},
         }
-        return OpenStudy.create(study_from_json(spec), tmp_path.as_uri())
+        return OpenStudy.create(study_from_json(spec), storage)
 
     def test_each_is_placed_by_what_its_segment_occupies(self, opened, cluster):
         code = Code.of(training(), Path())

@@ -8,12 +8,14 @@ import socket
 import pytest
 
 from tests.command import TRAIN, error_of, journal, run, shell, tuneflow, url_of, write
+from tests.end_to_end import outcomes
+from tuneflow.store import Store
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, storage):
     (tmp_path / "train.py").write_text(TRAIN)
     return tmp_path
 
@@ -23,7 +25,7 @@ class TestRun:
         write(folder)
         done = run(folder)
         assert done.returncode == 0, done.stderr
-        url = (folder / "tuneflow-results" / "example").as_uri()
+        url = Store(url_of(folder)).url
         for words in ("best", "trials", "logs", "report"):
             assert f"tuneflow {words} {url}" in done.stdout
         assert "finished" in done.stderr
@@ -40,6 +42,7 @@ class TestRun:
         write(folder)
         assert run(folder, "--json", "--no-progress").stderr == ""
 
+    @pytest.mark.local("is about the folder in which the command is run")
     def test_paths_of_the_objective_start_at_the_folder_of_the_file(self, folder):
         write(folder)
         elsewhere = folder / "elsewhere"
@@ -74,13 +77,14 @@ class TestRun:
         write(folder)
         done = run(folder, "--executor", "dask", "--set", "executor.workers=1", "--json")
         assert done.returncode == 0, done.stderr
-        outcome = folder / "tuneflow-results/example/trials/000000/segments/0000.json"
-        assert json.loads(outcome.read_text())["worker"] == "worker-0"
+        outcome = outcomes(url_of(folder))["trials/000000/segments/0000.json"]
+        assert json.loads(outcome)["worker"] == "worker-0"
 
 
 class TestBadInput:
     """Each is one line, an exit code that says what kind, and leaves nothing half done."""
 
+    @pytest.mark.local("ends before it has looked at a storage")
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
@@ -123,6 +127,7 @@ class TestBadInput:
             assert done.stdout == ""
         assert not (folder / "tuneflow-results" / "example").exists()
 
+    @pytest.mark.local("ends before it has looked at a storage")
     @pytest.mark.parametrize(
         ("text", "words"),
         [
@@ -137,11 +142,13 @@ class TestBadInput:
         assert done.returncode == 2
         assert words in error_of(done)
 
+    @pytest.mark.local("ends before it has looked at a storage")
     def test_no_file(self, folder):
         done = run(folder)
         assert done.returncode == 2
         assert "study.yaml cannot be read: No such file or directory" in error_of(done)
 
+    @pytest.mark.local("ends before it has looked at a storage")
     def test_an_objective_whose_import_fails_says_where(self, folder):
         (folder / "train.py").write_text("import json\nimport no_such_library\n")
         write(folder)
@@ -150,6 +157,7 @@ class TestBadInput:
         assert "no_such_library" in error_of(done)
         assert "line 2" in error_of(done)
 
+    @pytest.mark.local("ends before it has looked at a storage")
     def test_the_error_is_json_too_where_json_was_asked_for(self, folder):
         write(folder, mode="maximum")
         done = run(folder, "--json")
@@ -160,6 +168,7 @@ class TestBadInput:
         assert error["exit_code"] == 2
         assert error["message"] == error_of(done)
 
+    @pytest.mark.local("ends before it has looked at a storage")
     def test_debug_shows_the_traceback(self, folder):
         write(folder, mode="maximum")
         for done in (
@@ -169,6 +178,7 @@ class TestBadInput:
             assert "Traceback" in done.stderr
             assert done.returncode == 2
 
+    @pytest.mark.local("ends before it has looked at a storage")
     @pytest.mark.parametrize("arguments", [["rnu"], ["run"], ["run", "a", "--trials", "3"]])
     def test_a_command_line_that_cannot_be_read(self, folder, arguments):
         done = tuneflow(*arguments, cwd=folder)
@@ -185,6 +195,7 @@ class TestBadInput:
         assert "it differs in trials, seed" in error_of(done)
         assert journal(folder) == before
 
+    @pytest.mark.local("a file is where its folder should be")
     def test_storage_that_is_not_writable(self, folder):
         write(folder)
         (folder / "file").touch()
@@ -208,6 +219,7 @@ class TestBadInput:
         done = tuneflow("resume", url, "--executor", "inline", "--json", cwd=folder)
         assert json.loads(done.stdout)["state"] == "finished"
 
+    @pytest.mark.local("is about a folder by its relative path")
     def test_a_study_that_is_not_there(self, folder):
         for name in ("status", "watch", "best", "trials", "resume", "report"):
             done = tuneflow(name, "tuneflow-results/none", cwd=folder)
@@ -217,16 +229,16 @@ class TestBadInput:
     def test_a_broken_journal_entry(self, folder):
         write(folder)
         run(folder)
-        entry = folder / "tuneflow-results/example/journal/00000000000000000002.jsonl"
-        data = entry.read_bytes()
-        entry.write_bytes(data[:-20])
         url = url_of(folder)
+        store, entry = Store(url), "journal/00000000000000000002.jsonl"
+        torn = store.get(entry)[:-20]
+        store.put(entry, torn)
         for name in ("status", "resume"):
             done = tuneflow(name, url, cwd=folder)
             assert done.returncode == 6
             assert "00000000000000000002.jsonl is torn or altered" in error_of(done)
-        assert entry.read_bytes() == data[:-20]
-        entry.unlink()
+        assert store.get(entry) == torn
+        store.delete([entry])
         done = tuneflow("status", url, cwd=folder)
         assert done.returncode == 6
         assert "00000000000000000002.jsonl is missing" in error_of(done)

@@ -21,8 +21,10 @@ from tests.command import (
     wait_until,
     write,
 )
+from tests.end_to_end import outcomes
+from tuneflow.store import Store
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("storage")]
 
 LIMIT = 7
 PACED = {"objective": "train.py:paced", "trials": 6}
@@ -81,23 +83,22 @@ def resumed(folder):
 
 
 def finished_segments(folder):
-    """Return the outcomes that there are, by path, and the steps that they stand for."""
-    found, made = {}, set()
-    for path in sorted(url_of(folder).glob("trials/*/segments/*.json")):
-        found[path] = path.read_bytes()
-        outcome = json.loads(found[path])
+    """Return the outcomes that there are, by key, and the steps that they stand for."""
+    found, made = outcomes(url_of(folder)), set()
+    for data in found.values():
+        outcome = json.loads(data)
         made |= {f"{outcome['trial']} {report['resource']}" for report in outcome["reports"]}
     return found, made
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_with_130_and_says_how_to_resume(folder, number):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_ends_with_its_signal_and_says_how_to_resume(folder, number, code):
     write(folder, **PACED)
     with held(folder, "run", "study.yaml") as process:
         process.send_signal(number)
         _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
-    resume = f"interrupted; go on with: tuneflow resume {url_of(folder).as_uri()}"
+    assert process.returncode == code
+    resume = f"interrupted; go on with: tuneflow resume {Store(url_of(folder)).url}"
     assert said.splitlines()[-1] == resume
     status = json.loads(tuneflow("status", url_of(folder), "--json", cwd=folder).stdout)
     assert (status["state"], status["reason"]) == ("halted", "interrupted")
@@ -124,7 +125,7 @@ def test_after_a_kill_a_resume_runs_no_finished_segment_again(folder, spec):
     assert before
     assert resumed(folder)["state"] == "finished"
     after, _ = finished_segments(folder)
-    assert {path: after[path] for path in before} == before
+    assert {key: after[key] for key in before} == before
     assert {step: count for step, count in steps(folder).items() if step in made} == dict.fromkeys(
         made, 1
     )

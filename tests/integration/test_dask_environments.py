@@ -26,6 +26,7 @@ from tests import end_to_end, stand_ins, trainer
 from tests.certificates import make_certificates
 from tests.clusters import await_workers, cluster, scheduler, until, worker
 from tests.end_to_end import assert_whole, hold, prepare_anywhere, resume
+from tests.storages import storage_of
 from tests.trainer import note
 from tuneflow.cli import main
 from tuneflow.driving import drive
@@ -54,7 +55,7 @@ KILLS = 4
 """One more worker than Dask lets die with the same task."""
 
 
-def new_study(folder, **more):
+def new_study(storage, **more):
     spec = {
         "name": "study",
         "objective": {"callable": "train"},
@@ -66,7 +67,7 @@ def new_study(folder, **more):
         "trials": 2,
         **more,
     }
-    return OpenStudy.create(study_from_json(spec), (folder / "storage").as_uri())
+    return OpenStudy.create(study_from_json(spec), storage)
 
 
 def driver(opened, train, **more):
@@ -106,6 +107,12 @@ def steps(folder):
 
 def computed(folder):
     return Counter((trial, level) for trial, level, _ in steps(folder))
+
+
+def are_held(folder, url, *trials):
+    """Return whether trials of `learning` wait at their second level, with the first one saved."""
+    done, kept = computed(folder), end_to_end.saved(url)
+    return all(done[trial, 2] and (trial, 1) in kept for trial in trials)
 
 
 def let_go(folder, *trials):
@@ -180,8 +187,8 @@ def watching(address):
 
 
 class TestAdaptiveClusters:
-    def test_a_cluster_without_a_worker_starts_one_for_a_driver(self, tmp_path):
-        opened = new_study(tmp_path)
+    def test_a_cluster_without_a_worker_starts_one_for_a_driver(self, tmp_path, storage):
+        opened = new_study(storage)
         let_go(tmp_path, 0, 1)
         with (
             adaptive(0, 2) as address,
@@ -190,8 +197,8 @@ class TestAdaptiveClusters:
             answer = connection.result(connection.submit(driver(opened, learning(tmp_path))))
         assert answer["state"] == "finished"
 
-    def test_workers_join_and_leave_while_a_driver_runs(self, tmp_path):
-        opened = new_study(tmp_path, trials=3)
+    def test_workers_join_and_leave_while_a_driver_runs(self, tmp_path, storage):
+        opened = new_study(storage, trials=3)
         with (
             adaptive(0, 3) as address,
             Cluster(ClusterAddress(address), None) as connection,
@@ -221,8 +228,8 @@ class TestAdaptiveClusters:
             with Client(address, set_as_default=False) as client:
                 until(lambda: not client.run_on_scheduler(_tasks))
 
-    def test_a_stage_of_orders_has_a_worker_started_for_each(self, tmp_path):
-        opened = new_study(tmp_path, trials=3, round_size="all")
+    def test_a_stage_of_orders_has_a_worker_started_for_each(self, tmp_path, storage):
+        opened = new_study(storage, trials=3, round_size="all")
         open_round(opened, 0)
         with (
             adaptive(0, 3) as address,
@@ -234,8 +241,8 @@ class TestAdaptiveClusters:
             let_go(tmp_path, 0, 1, 2)
             assert {connection.result(f)["status"] for f in futures} == {"paused"}
 
-    def test_any_number_of_drivers_may_be_killed_while_the_study_gets_on(self, tmp_path):
-        opened = new_study(tmp_path, trials=KILLS + 1, max_concurrent=1)
+    def test_any_number_of_drivers_may_be_killed_while_the_study_gets_on(self, tmp_path, storage):
+        opened = new_study(storage, trials=KILLS + 1, max_concurrent=1)
         with (
             # A trial whose driver is gone keeps its thread until its next report.
             adaptive(2, 3, threads=2) as address,
@@ -245,7 +252,7 @@ class TestAdaptiveClusters:
             future = connection.submit(given := driver(opened, learning(tmp_path)))
             for trial in range(KILLS):
                 let_go(tmp_path, trial)
-                until(lambda: computed(tmp_path)[trial + 1, 2])  # noqa: B023
+                until(lambda: are_held(tmp_path, opened.url, trial + 1))  # noqa: B023
                 assert watch.kill(until(lambda: watch.holding(given.key)))
                 until(lambda: refreshed(opened).epoch == trial + 2)  # noqa: B023
             let_go(tmp_path, KILLS)
@@ -269,10 +276,6 @@ def slow(folder):
     return train
 
 
-def journal_of(opened):
-    return opened.url.removeprefix("file://")
-
-
 def _tasks(dask_scheduler):
     return list(dask_scheduler.tasks)
 
@@ -290,11 +293,11 @@ class TestRetiredWorkers:
         ):
             yield connection, watch
 
-    def test_a_trial_goes_on_elsewhere_from_its_checkpoint(self, tmp_path):
-        opened = new_study(tmp_path)
+    def test_a_trial_goes_on_elsewhere_from_its_checkpoint(self, tmp_path, storage):
+        opened = new_study(storage)
         with self.three(tmp_path) as (connection, watch):
             future = connection.submit(given := driver(opened, learning(tmp_path)))
-            until(lambda: {(0, 2), (1, 2)} <= set(computed(tmp_path)))
+            until(lambda: are_held(tmp_path, opened.url, 0, 1))
             at = {trial: watch.of_process(pid) for trial, level, pid in steps(tmp_path)}
             moved = next(trial for trial in at if at[trial] != watch.holding(given.key))
             assert watch.retire(at[moved])
@@ -307,24 +310,25 @@ class TestRetiredWorkers:
         assert sorted(launches(history)) == [(0, 0), (1, 0)]
         assert history.counts["completed"] == 2
 
-    def test_an_order_goes_on_elsewhere_from_its_checkpoint(self, tmp_path):
-        opened = new_study(tmp_path, round_size="all")
+    def test_an_order_goes_on_elsewhere_from_its_checkpoint(self, tmp_path, storage):
+        opened = new_study(storage, round_size="all")
         open_round(opened, 0)
         with self.three(tmp_path) as (connection, watch):
             future = connection.submit(given := segment(opened, learning(tmp_path), 0))
             for count in (1, 2):
                 until(lambda: computed(tmp_path)[0, 2] == count)  # noqa: B023
+                until(lambda: are_held(tmp_path, opened.url, 0))
                 assert watch.retire(watch.holding(given.key))
             until(lambda: computed(tmp_path)[0, 2] == 3)
             let_go(tmp_path, 0)
             assert connection.result(future)["status"] == "paused"
         assert computed(tmp_path)[0, 1] == 1
 
-    def test_the_driver_moves_and_takes_over(self, tmp_path):
-        opened = new_study(tmp_path)
+    def test_the_driver_moves_and_takes_over(self, tmp_path, storage):
+        opened = new_study(storage)
         with self.three(tmp_path) as (connection, watch):
             future = connection.submit(given := driver(opened, learning(tmp_path)))
-            until(lambda: {(0, 2), (1, 2)} <= set(computed(tmp_path)))
+            until(lambda: are_held(tmp_path, opened.url, 0, 1))
             before = refreshed(opened).facts
             assert watch.retire(watch.holding(given.key))
             until(lambda: refreshed(opened).epoch == 2)
@@ -336,13 +340,15 @@ class TestRetiredWorkers:
         assert history.counts["completed"] == 2
         assert {computed(tmp_path)[trial, 1] for trial in (0, 1)} == {1}
 
-    def test_whoever_goes_the_journal_of_rounds_is_that_of_one_undisturbed_run(self, tmp_path):
+    def test_whoever_goes_the_journal_of_rounds_is_that_of_one_undisturbed_run(
+        self, tmp_path, storage
+    ):
         halving = {"type": "successive_halving", "max_resource": 9, "reduction_factor": 3}
         rounds = {"scheduler": halving, "trials": None, "round_size": "all"}
         calm, stormy = tmp_path / "calm", tmp_path / "stormy"
         calm.mkdir()
         stormy.mkdir()
-        expected, opened = new_study(calm, **rounds), new_study(stormy, **rounds)
+        expected, opened = (new_study(f"{storage}/{it.name}", **rounds) for it in (calm, stormy))
         objective, place = PythonObjective(slow(calm)), LastPlace(str(tmp_path))
         drive(expected, objective, InlineExecutor(), place=place)
         with self.three(stormy) as (connection, watch):
@@ -352,12 +358,12 @@ class TestRetiredWorkers:
                 # Not one that is being started: Dask itself bears that badly.
                 until(lambda: (it := watch.busy(stormy)) and harm(it), pause=0.5)  # noqa: B023
             assert connection.result(future)["state"] == "finished"
-        assert end_to_end.entries(journal_of(opened)) == end_to_end.entries(journal_of(expected))
+        assert end_to_end.entries(opened.url) == end_to_end.entries(expected.url)
 
 
 @contextmanager
-def opened_executor(folder, train, **settings):
-    job = Job(storage=(folder / "study").as_uri(), metric="loss")
+def opened_executor(storage, train, **settings):
+    job = Job(storage=f"{storage}/study", metric="loss")
     with DaskExecutor(**settings) as executor:
         executor.open(job, PythonObjective(train))
         yield executor
@@ -395,23 +401,24 @@ class Told:
 class TestLosses:
     """What counts as a loss: workers that died with a trial while it came no further."""
 
-    def test_workers_that_are_retired_do_not_count(self, tmp_path):
+    def test_workers_that_are_retired_do_not_count(self, tmp_path, storage):
         with (
             cluster(5) as address,
             watching(address) as watch,
-            opened_executor(tmp_path, learning(tmp_path), address=address) as executor,
+            opened_executor(storage, learning(tmp_path), address=address) as executor,
         ):
             executor.submit(Segment(0, 0, {"x": 1.0}))
             told = Told(executor)
             for count in range(1, 5):
                 told.until(lambda: computed(tmp_path)[0, 2] == count)  # noqa: B023
+                told.until(lambda: are_held(tmp_path, f"{storage}/study", 0))
                 assert watch.retire(watch.of_process(steps(tmp_path)[-1][2]))
             let_go(tmp_path, 0)
             outcome = told.outcome()
         assert outcome.status == "completed"
         assert computed(tmp_path)[0, 1] == 1
 
-    def test_workers_that_die_do_not_while_the_trial_gets_on(self, tmp_path):
+    def test_workers_that_die_do_not_while_the_trial_gets_on(self, storage):
         levels = 7
 
         def train(config):
@@ -426,7 +433,7 @@ class TestLosses:
         def save(level, folder):
             (folder / "level").write_text(str(level))
 
-        with opened_executor(tmp_path, train, workers=2) as executor:
+        with opened_executor(storage, train, workers=2) as executor:
             executor.submit(Segment(0, 0, {"x": 1.0}))
             told = Told(executor)
             for level in range(1, levels):
@@ -461,8 +468,8 @@ def address(ours, tmp_path_factory):
 class TestCertificates:
     """A cluster lets in who has a certificate of its authority."""
 
-    def test_a_driver_and_its_trials_run_there(self, address, ours, tmp_path):
-        opened = new_study(tmp_path)
+    def test_a_driver_and_its_trials_run_there(self, address, ours, tmp_path, storage):
+        opened = new_study(storage)
         let_go(tmp_path, 0, 1)
         where = ClusterAddress(address, timeout=30, **ours.settings)
         with Cluster(where, Request()) as connection:
@@ -470,11 +477,13 @@ class TestCertificates:
         assert address.startswith("tls://")
         assert answer["state"] == "finished"
 
-    def test_a_study_is_submitted_there_and_can_be_ended_by_its_url(self, address, ours, tmp_path):
+    def test_a_study_is_submitted_there_and_can_be_ended_by_its_url(
+        self, address, ours, tmp_path, storage
+    ):
         options = [f"--{name.replace('_', '-')}={file}" for name, file in ours.settings.items()]
-        url = str(prepare_anywhere(tmp_path))
+        url = prepare_anywhere(tmp_path)
         hold(tmp_path, 3)
-        given = (f"{tmp_path}/study.yaml", "--storage", str(Path(url).parent), "--detach")
+        given = (f"{tmp_path}/study.yaml", "--storage", storage_of(tmp_path), "--detach")
         assert main(["submit", *given, "--address", address, *options]) == 0
         until(lambda: len(steps(tmp_path)) >= 3)
         # Where the cluster is, and how to speak to it, is known beside the study.
@@ -545,27 +554,27 @@ class TestDevices:
         """Runs a study's trials to their end: under a driver, or each as an order."""
         return getattr(self, request.param)
 
-    def test_two_halves_share_a_device_and_never_more(self, tmp_path, run):
-        opened = new_study(tmp_path, trials=6, resources={"gpu": 0.5}, round_size="all")
+    def test_two_halves_share_a_device_and_never_more(self, tmp_path, storage, run):
+        opened = new_study(storage, trials=6, resources={"gpu": 0.5}, round_size="all")
         with self.workers(tmp_path, "0", "1") as address:
             run(address, opened, holding(tmp_path), Request(gpu=0.5))
         assert most_at_once(tmp_path) == {"0": 2, "1": 2}
 
-    def test_a_whole_device_has_one_trial_at_a_time(self, tmp_path, run):
-        opened = new_study(tmp_path, trials=4, resources={"gpu": 1}, round_size="all")
+    def test_a_whole_device_has_one_trial_at_a_time(self, tmp_path, storage, run):
+        opened = new_study(storage, trials=4, resources={"gpu": 1}, round_size="all")
         with self.workers(tmp_path, "0", "1") as address:
             run(address, opened, holding(tmp_path), Request(gpu=1))
         assert most_at_once(tmp_path) == {"0": 1, "1": 1}
 
-    def test_a_worker_that_sees_the_devices_of_others_uses_its_own(self, tmp_path, run):
+    def test_a_worker_that_sees_the_devices_of_others_uses_its_own(self, tmp_path, storage, run):
         """So dask-cuda sets them: all devices of the machine, in another order for each worker."""
-        opened = new_study(tmp_path, trials=6, resources={"gpu": 0.5}, round_size="all")
+        opened = new_study(storage, trials=6, resources={"gpu": 0.5}, round_size="all")
         with self.workers(tmp_path, "0,1", "1,0") as address:
             run(address, opened, holding(tmp_path), Request(gpu=0.5), isolation="process")
         assert most_at_once(tmp_path) == {"0": 2, "1": 2}
 
-    def test_a_worker_of_several_devices_lends_each_of_them(self, tmp_path, run):
-        opened = new_study(tmp_path, trials=4, resources={"gpu": 1}, round_size="all")
+    def test_a_worker_of_several_devices_lends_each_of_them(self, tmp_path, storage, run):
+        opened = new_study(storage, trials=4, resources={"gpu": 1}, round_size="all")
         with self.workers(tmp_path, "3,5", gpu=2) as address:
             run(address, opened, holding(tmp_path), Request(gpu=1), isolation="process")
         assert most_at_once(tmp_path) == {"3": 1, "5": 1}
@@ -600,13 +609,15 @@ class TestRecipes:
     """What docs/dask.md says of other people's clusters, with local ones in their place."""
 
     @pytest.mark.parametrize("heading", ["SLURM and other batch systems", "Kubernetes"])
-    def test_the_recipe_makes_a_cluster_that_studies_can_be_submitted_to(self, heading, tmp_path):
+    def test_the_recipe_makes_a_cluster_that_studies_can_be_submitted_to(
+        self, heading, tmp_path, storage
+    ):
         recipe = section(heading)
         names = dict(stand_ins.MODULES)
         exec(re.search(r"^```python\n(.*?)^```", recipe, re.DOTALL | re.MULTILINE)[1], names)
         url = prepare_anywhere(tmp_path)
         with names["cluster"] as made:
-            given = {"study.yaml": f"{tmp_path}/study.yaml", "--storage": str(url.parent)}
+            given = {"study.yaml": f"{tmp_path}/study.yaml", "--storage": storage_of(tmp_path)}
             command = submitting(recipe, **given, **{"--address": made.scheduler_address})
             assert main(command) == 0
             until(lambda: tuneflow.load(url).state == "finished")

@@ -16,6 +16,7 @@ from tests.command import wait_until
 from tests.end_to_end import (
     LOCAL,
     assert_whole,
+    await_saved,
     computed,
     driver,
     entries,
@@ -30,10 +31,11 @@ from tests.end_to_end import (
     resume,
     saved,
     steps,
+    wait_for_entries,
 )
 from tuneflow.events import Closed
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("storage")]
 
 
 def interrupt(started):
@@ -80,7 +82,7 @@ class TestDriver:
             interrupt(started)
             let_go(tmp_path)
             said = finish(started, 130)
-            assert said.splitlines()[-1].endswith(f"tuneflow resume {url.as_uri()}")
+            assert said.splitlines()[-1].endswith(f"tuneflow resume {tuneflow.load(url).url}")
             until(lambda: not alive(children))
         assert tuneflow.load(url).state == "halted"
         safe = saved(url)
@@ -128,6 +130,7 @@ class TestWorker:
         ):
             number, level, killed = steps(tmp_path)[-1]
             assert level > 2
+            await_saved(tmp_path, url)
             os.kill(killed, signal.SIGKILL)
             until(lambda: not psutil.pid_exists(killed))
             let_go(tmp_path)
@@ -178,16 +181,18 @@ while (trial := study.ask()) is not None:
 
 
 class TestAskAndTell:
-    def test_a_loop_that_was_killed_goes_on_with_the_trial_that_it_had_asked_for(self, tmp_path):
+    def test_a_loop_that_was_killed_goes_on_with_the_trial_that_it_had_asked_for(
+        self, tmp_path, storage
+    ):
+        url = f"{storage}/example"
         (tmp_path / "loop.py").write_text(LOOP)
         (tmp_path / "wait").touch()
-        url = tmp_path / "results" / "example"
-        with process("loop.py", "results", cwd=tmp_path) as started:
+        with process("loop.py", storage, cwd=tmp_path) as started:
             wait_until(lambda: len(notes(tmp_path, "asked")) == 5, started)
             started.kill()
         assert len(notes(tmp_path, "told")) == 4
         (tmp_path / "wait").unlink()
-        with process("loop.py", "results", cwd=tmp_path) as started:
+        with process("loop.py", storage, cwd=tmp_path) as started:
             assert started.wait(timeout=30) == 0
         asked, told = notes(tmp_path, "asked"), notes(tmp_path, "told")
         assert asked[4] == asked[5], "what was not told is handed out again"
@@ -199,22 +204,24 @@ class TestAskAndTell:
         segments = sum(isinstance(fact, Closed) for fact in result.history.facts)
         assert segments == len(told)
 
-    def test_a_loop_kills_itself_between_any_two_lines_and_the_journal_stays_whole(self, tmp_path):
+    def test_a_loop_kills_itself_between_any_two_lines_and_the_journal_stays_whole(
+        self, tmp_path, storage
+    ):
         """Each run is killed a little later than the one before, wherever it is by then."""
+        url = f"{storage}/example"
         (tmp_path / "loop.py").write_text(LOOP)
-        url = tmp_path / "results" / "example"
         for count in range(2, 12, 3):
-            with process("loop.py", "results", cwd=tmp_path) as started:
-                until(lambda n=count: len(entries(url)) >= n or started.poll() is not None)
+            with process("loop.py", storage, cwd=tmp_path) as started:
+                wait_for_entries(url, count, started)
                 started.kill()
-        with process("loop.py", "results", cwd=tmp_path) as started:
+        with process("loop.py", storage, cwd=tmp_path) as started:
             assert started.wait(timeout=30) == 0
         result = tuneflow.load(url)
         assert result.state == "finished"
         assert sum(result.history.counts.values()) == 9
-        for path in url.glob("trials/*/segments/*.json"):
-            assert json.loads(path.read_bytes())["status"] in ("paused", "completed")
+        for data in outcomes(url).values():
+            assert json.loads(data)["status"] in ("paused", "completed")
         before = entries(url)
-        with process("loop.py", "results", cwd=tmp_path) as started:
+        with process("loop.py", storage, cwd=tmp_path) as started:
             assert started.wait(timeout=30) == 0
         assert entries(url) == before, "a finished study is left as it is"

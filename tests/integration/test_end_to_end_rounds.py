@@ -12,6 +12,7 @@ from tests.end_to_end import (
     ASHA,
     INLINE,
     LOCAL,
+    await_saved,
     computed,
     driver,
     entries,
@@ -19,6 +20,7 @@ from tests.end_to_end import (
     hold,
     let_go,
     on,
+    outcomes,
     prepare,
     resume,
     run,
@@ -26,7 +28,7 @@ from tests.end_to_end import (
     wait_for_entries,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("storage")]
 
 STUDIES = {
     "hyperband": {
@@ -119,6 +121,7 @@ def test_a_kill_on_a_local_cluster_repeats_nothing_that_was_saved(tmp_path):
     spec = STUDIES["hyperband"]
     url = prepare(tmp_path, **spec)
     with held(tmp_path, "run", "study.yaml", *LOCAL, limit=20) as started:
+        await_saved(tmp_path, url)
         started.kill()
         started.wait()
     before = saved(url)
@@ -134,13 +137,13 @@ def test_the_outcomes_are_the_same_but_for_times_and_places(tmp_path, two):
         url = prepare(tmp_path / folder, **STUDIES["pbt"])
         assert run(tmp_path / folder, *place) == 0
         found = {}
-        for path in sorted(url.glob("trials/*/segments/*.json")):
-            outcome = json.loads(path.read_bytes())
+        for key, data in outcomes(url).items():
+            outcome = json.loads(data)
             for name in ("started", "ended", "worker"):
                 outcome.pop(name)
             for report in outcome["reports"]:
                 report.pop("time")
-            found[path.relative_to(url)] = outcome
+            found[key] = outcome
         return found
 
     assert essence("inline", INLINE) == essence("dask", on(two))

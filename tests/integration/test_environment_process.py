@@ -27,6 +27,8 @@ from tuneflow.testing.searchers import METRIC, play
 
 pytestmark = pytest.mark.integration
 
+MEMORY = "perhaps for want of memory"
+
 SPACE = Space({"x": Float(0, 1), "n": Int(1, 8)})
 ENDINGS = ("completed", "failed", "silent")
 PARAMETERS = [Parameter("x", "float"), Parameter("n", "choice", size=4)]
@@ -124,7 +126,7 @@ class TestBreaking:
     @pytest.mark.parametrize(
         ("mishap", "said"),
         [
-            ("killed", "it was killed by SIGKILL; its last words: here it ends"),
+            ("killed", f"it was killed by SIGKILL, {MEMORY}; its last words: here it ends"),
             ("exits", "it exited with status 3; its last words: no more"),
             ("garbles", "it has sent what is no answer: b'not JSON'"),
         ],

@@ -73,27 +73,28 @@ class TestWithoutACluster:
 
 
 @pytest.fixture
-def served(prefect_api, tmp_path):
+def served(prefect_api, tmp_path, storage):
     """A flow that is served, the cluster that its trials run on, and the folder they share."""
     folder, clusters = tmp_path / "tested", tmp_path / "cluster"
     folder.mkdir()
     clusters.mkdir()
     with (
         lasting_cluster(clusters, workers=2, threads=2, PYTHONPATH=str(ROOT)) as cluster,
-        serving(folder, cluster.address) as started,
+        serving(folder, storage, cluster.address) as started,
     ):
         yield SimpleNamespace(
-            folder=folder, cluster=cluster, process=started, url=folder / "studies" / "tested"
+            folder=folder, cluster=cluster, process=started, url=f"{storage}/tested"
         )
 
 
 @contextmanager
-def serving(folder, address):
+def serving(folder, storage, address):
     """A process that serves `prefect_flows.tested`."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "TESTED_FOLDER": str(folder),
+        "TESTED_STORAGE": storage,
         "TESTED_CLUSTER": address,
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
     }

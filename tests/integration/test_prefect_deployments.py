@@ -15,6 +15,7 @@ from prefect.exceptions import ObjectNotFound
 import tuneflow
 from tests.airflow_system import ROOT
 from tests.clusters import process, until
+from tests.storages import keys, storage_of
 from tuneflow.errors import SpecError
 from tuneflow.prefect import tune_flow
 
@@ -62,7 +63,8 @@ class TestCron:
 
 
 def environment(folder, **more):
-    return {**os.environ, "PYTHONPATH": str(ROOT), "TUNEFLOW_STORAGE": str(folder), **more}
+    given = {"PYTHONPATH": str(ROOT), "TUNEFLOW_STORAGE": storage_of(folder), **more}
+    return {**os.environ, **given}
 
 
 def prefect(folder, *arguments):
@@ -70,7 +72,7 @@ def prefect(folder, *arguments):
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
         cwd=folder,
-        env=environment(folder / "studies"),
+        env=environment(folder),
         capture_output=True,
         text=True,
         check=False,
@@ -107,7 +109,7 @@ class TestExamples:
             until(lambda: schedules() == wanted or one.poll() is not None, 60, 0.2)
             assert one.poll() is None, log.read_text()
 
-    def test_a_worker_runs_what_prefect_yaml_has_deployed(self, prefect_api, tmp_path):
+    def test_a_worker_runs_what_prefect_yaml_has_deployed(self, prefect_api, tmp_path, storage):
         shutil.copytree(ROOT / "flows", tmp_path / "flows")
         shutil.copy(ROOT / "prefect.yaml", tmp_path)
         prefect(tmp_path, "work-pool", "create", "tuneflow", "--type", "process", "--overwrite")
@@ -119,8 +121,9 @@ class TestExamples:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(run.id).state
         assert state.name == "Completed", f"{state}\n{said}"
-        (url,) = (tmp_path / "studies").glob("tune-digits-*/")
+        (key,) = keys(storage_of(tmp_path), "tune-digits-*/study.json")
+        url = f"{storage_of(tmp_path)}/{key.removesuffix('/study.json')}"
         result = tuneflow.load(url)
         assert result.state == "finished"
         assert len(result.trials) == 4
-        assert (url / "report.html").exists()
+        assert keys(url, "report.html")

@@ -16,15 +16,15 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600
 
 
 def test_each_round_goes_on_with_what_the_library_would_have_proposed(
-    prefect_api, tmp_path, monkeypatch
+    prefect_api, tmp_path, storage, monkeypatch
 ):
     monkeypatch.setenv(CACHE, shared_cache())
-    flow = tune_flow(is_trivial, name="isolated", storage=str(tmp_path / "studies"), **ROUNDS)
+    flow = tune_flow(is_trivial, name="isolated", storage=storage, **ROUNDS)
     best = flow()
     states = task_runs(flow_runs("isolated")[-1].id, 9 + 2 * 3)
     assert set(states.values()) == {"Completed"}
     inline = tuneflow.tune(
         is_trivial, name="isolated", storage=tmp_path, executor="inline", progress=False, **ROUNDS
     )
-    assert entries(tmp_path / "studies" / "isolated") == entries(tmp_path / "isolated")
+    assert entries(f"{storage}/isolated") == entries(tmp_path / "isolated")
     assert best["value"] == inline.best_value

@@ -26,13 +26,19 @@ from tests.end_to_end import (
     steps,
 )
 from tests.prefect_server import flow_runs, logs, task_runs
+from tests.storages import storage_of
 from tuneflow.errors import ClusterError, StudyExistsError, TrialsFailedError
 from tuneflow.prefect import tune_flow
 from tuneflow.prefect.failures import RoundFailedError
 from tuneflow.schedulers import ASHA, FIFO, PBT, SuccessiveHalving
 from tuneflow.space import Float
+from tuneflow.store import Store
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("storage"),
+]
 
 HALVING = SuccessiveHalving(max_resource=9, reduction_factor=3, n_trials=9)
 STUDY = {
@@ -75,7 +81,7 @@ def breaks_at(folder, number):
 
 
 def flow(train, folder, **changes):
-    options = {"name": "tested", "storage": str(folder / "studies"), "trial_retry_delay": 0}
+    options = {"name": "tested", "storage": storage_of(folder), "trial_retry_delay": 0}
     return tune_flow(train, **{**STUDY, **options, **changes})
 
 
@@ -87,9 +93,9 @@ def inline(train, folder, **changes):
 
 
 @pytest.fixture
-def study(tmp_path):
-    """Where the study of `flow` is."""
-    return tmp_path / "studies" / "tested"
+def study(tmp_path, storage):
+    """The URL of the study of `flow`."""
+    return Store(f"{storage_of(tmp_path)}/tested").url
 
 
 def last_run():
@@ -106,12 +112,12 @@ class TestThreads:
         assert entries(study) == entries(expected)
         found = tuneflow.load(study)
         assert best == {
-            "study": study.as_uri(),
+            "study": study,
             "trial": found.best_trial.number,
             "value": found.best_value,
             "metric": "loss",
             "config": found.best_trial.params,
-            "checkpoint": f"{study.as_uri()}/{found.best_trial.checkpoint}",
+            "checkpoint": f"{study}/{found.best_trial.checkpoint}",
         }
 
     def test_of_two_metrics_and_a_bound_the_front_is_returned(self, tmp_path, study):
@@ -196,7 +202,7 @@ class TestThreads:
             return config["rate"]
 
         best = flow(train, tmp_path, trials=2, retries=1, retry_delay_seconds=0)()
-        assert best["study"] == study.as_uri()
+        assert best["study"] == study
         assert last_run().run_count == 2
         assert tuneflow.load(study).failed == []
 
@@ -205,7 +211,7 @@ class TestThreads:
         with pytest.raises(TrialsFailedError, match="was halted"):
             tested()
         (tmp_path / "broken").unlink()
-        assert tested()["study"] == study.as_uri()
+        assert tested()["study"] == study
         assert tuneflow.load(study).failed == []
 
     def test_failed_trials_of_a_finished_study_are_tried_again_when_asked(self, tmp_path, study):
@@ -223,12 +229,12 @@ class TestThreads:
         assert len(notes(tmp_path, "begun")) == 2
         assert list(task_runs(last_run().id, 1)) == ["search round 1"]
 
-    def test_each_run_has_a_study_of_its_own_if_they_are_to_be_new(self, tmp_path):
+    def test_each_run_has_a_study_of_its_own_if_they_are_to_be_new(self, tmp_path, storage):
         tested = flow(breaks_at(tmp_path, 9), tmp_path, trials=2, existing="new")
-        first, second = tested(), tested(name="other", storage=str(tmp_path / "elsewhere"))
+        first, second = tested(), tested(name="other", storage=f"{storage}/elsewhere")
         runs = flow_runs("tested")[-2:]
-        assert first["study"].endswith(f"/studies/tested-{runs[0].id}")
-        assert second["study"].endswith(f"/elsewhere/other-{runs[1].id}")
+        assert first["study"] == Store(f"{storage_of(tmp_path)}/tested-{runs[0].id}").url
+        assert second["study"] == f"{storage}/elsewhere/other-{runs[1].id}"
 
     def test_a_run_may_have_other_trials_space_and_budget(self, tmp_path):
         space = {"rate": {"type": "float", "low": 0.5, "high": 0.6}}
@@ -245,6 +251,7 @@ class TestThreads:
         with pytest.raises(StudyExistsError, match="it differs in trials"):
             flow(breaks_at(tmp_path, 9), tmp_path, trials=3)()
 
+    @pytest.mark.local("is in memory, whatever the storage")
     def test_the_study_may_be_in_memory(self, tmp_path):
         tested = flow(breaks_at(tmp_path, 9), tmp_path, storage="memory://flow", trials=2)
         assert tested()["study"] == "memory://flow/tested"
@@ -358,6 +365,7 @@ class TestDask:
         assert last_run().state_name == "Failed"
         assert "Traceback" not in last_run().state.message
 
+    @pytest.mark.local("is in memory, whatever the storage")
     def test_a_storage_that_workers_do_not_see_is_an_error(self, tmp_path, two):
         with pytest.raises(ValueError, match="is seen by this process only"):
             flow(learns(tmp_path), tmp_path, task_runner=two, storage=f"memory://{tmp_path.name}")()
@@ -365,8 +373,9 @@ class TestDask:
 
 @contextmanager
 def started(folder, address=None):
-    """A process that runs `prefect_flows.tested`; the studies and all notes are in a folder."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TESTED_FOLDER": str(folder)}
+    """A process that runs `prefect_flows.tested`; all notes are in a folder."""
+    tested = {"TESTED_FOLDER": str(folder), "TESTED_STORAGE": storage_of(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **tested}
     if address is not None:
         environment["TESTED_CLUSTER"] = address
     with (
@@ -393,7 +402,7 @@ def finish(one, folder):
 
 
 @pytest.fixture
-def tested(tmp_path):
+def tested(tmp_path, storage):
     """The folder of the flow `prefect_flows.tested`, and the journal that its study must have."""
     folder = tmp_path / "tested"
     folder.mkdir()
@@ -404,7 +413,8 @@ def tested(tmp_path):
 
     (tmp_path / "inline").mkdir()
     expected = entries(inline(train, tmp_path / "expected", **changes))
-    return SimpleNamespace(folder=folder, url=folder / "studies" / "tested", expected=expected)
+    url = f"{storage_of(folder)}/tested"
+    return SimpleNamespace(folder=folder, url=url, expected=expected)
 
 
 @pytest.mark.slow

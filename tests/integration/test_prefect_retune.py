@@ -34,20 +34,15 @@ FLOW = f"retune-{LINE}"
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path, storage):
     folder = tmp_path / "data"
     folder.mkdir()
-    return Data(folder)
-
-
-@pytest.fixture
-def storage(tmp_path):
-    return tmp_path / "data" / "studies"
+    return Data(folder, storage)
 
 
 def retuning(data, train=None, **settings):
     """Return the flow of a retune."""
-    more = {**RETUNE, "storage": str(data.folder / "studies"), **settings}
+    more = {**RETUNE, "storage": data.storage, **settings}
     return retune_flow(train or chooses(data.folder), **more)
 
 
@@ -67,7 +62,7 @@ def newest():
 
 def events(storage, name):
     """Return the payloads of the events of a line."""
-    chosen = {"event": {"name": [name]}, "resource": {"id": [f"file://{storage}/{LINE}"]}}
+    chosen = {"event": {"name": [name]}, "resource": {"id": [f"{storage}/{LINE}"]}}
     with get_client(sync_client=True) as client:
         answer = client.request("POST", "/events/filter", json={"filter": chosen})
     return [one["payload"] for one in answer.json()["events"]]
@@ -90,7 +85,7 @@ class TestRetunes:
         first = retune()
         assert (first["promoted"], first["retune"]) == (True, 1)
         assert first["champion"]["config"]["option"] == "b"
-        assert first["line"] == f"file://{storage}/{LINE}"
+        assert first["line"] == f"{storage}/{LINE}"
         until(lambda: events(storage, PROMOTED) == [first])
 
         second = retune()
@@ -289,6 +284,7 @@ def elsewhere(data, *arguments):
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "TESTED_FOLDER": str(data.folder),
+        "TESTED_STORAGE": data.storage,
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
     }
     command = (ROOT / "tests" / "prefect_retunes.py", *arguments)

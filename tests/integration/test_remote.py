@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from distributed import Client
 
 from tests.clusters import await_workers, cluster, scheduler, until, worker
+from tests.end_to_end import saved
 from tuneflow.errors import ClusterError, CorruptError, ObjectiveError, StudyNotFoundError
 from tuneflow.executors.placement import Request
 from tuneflow.opened import OpenStudy
@@ -63,12 +65,12 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(storage):
     """A study with a first round of two trials, each of them to be run to level 3."""
-    return new_study(tmp_path)
+    return new_study(storage)
 
 
-def new_study(tmp_path, **more):
+def new_study(storage, **more):
     spec = {
         "name": "study",
         "objective": {"callable": "train"},
@@ -81,7 +83,7 @@ def new_study(tmp_path, **more):
         "round_size": "all",
         **more,
     }
-    opened = OpenStudy.create(study_from_json(spec), (tmp_path / "storage").as_uri())
+    opened = OpenStudy.create(study_from_json(spec), storage)
     open_round(opened, 0)
     return opened
 
@@ -141,6 +143,11 @@ def known(dask_scheduler):
 def note(place, what):
     with place.notes.open("a") as file:
         file.write(f"{os.getpid()} {what}\n")
+
+
+def is_held(opened, place):
+    """Return whether the trial of `waiting` waits, with its first level saved."""
+    return len(noted(place)) == 2 and saved(opened.url)
 
 
 def noted(place):
@@ -226,7 +233,7 @@ class TestCancelling:
     ):
         given = order(opened, waiting(place))
         future = connection.submit(given)
-        until(lambda: len(noted(place)) == 2)
+        until(lambda: is_held(opened, place))
         connection.cancel([given.key])
         with pytest.raises(OrderCancelledError, match="was cancelled on the Dask cluster at tcp"):
             connection.result(future)
@@ -247,8 +254,8 @@ class TestCancelling:
         # The same key, while the run that was cancelled comes to its end.
         until(lambda: answer(connection, given).status == "paused")
 
-    def test_a_waiting_order_never_begins(self, connection, tmp_path, place):
-        opened = new_study(tmp_path, trials=3)
+    def test_a_waiting_order_never_begins(self, connection, storage, place):
+        opened = new_study(storage, trials=3)
         running = [connection.submit(order(opened, waiting(place), trial)) for trial in (0, 1)]
         until(lambda: len({pid for pid, _ in noted(place)}) == 2)
         last = order(opened, waiting(place), 2)
@@ -288,7 +295,7 @@ class TestDeaths:
             await_workers(address, 2)
             with Cluster(ClusterAddress(address), Request()) as connection:
                 future = connection.submit(order(opened, waiting(place)))
-                until(lambda: len(noted(place)) == 2)
+                until(lambda: is_held(opened, place))
                 os.kill(noted(place)[0][0], signal.SIGKILL)
                 place.gate.touch()
                 assert connection.result(future)["status"] == "paused"
@@ -332,7 +339,7 @@ class TestDeaths:
             await_workers(address, 1)
             first = Cluster(ClusterAddress(address), Request())
             future = first.submit(given)
-            until(lambda: len(noted(place)) == 2)
+            until(lambda: is_held(opened, place))
             started.kill()
             with pytest.raises(SchedulerLostError):
                 first.result(future)
@@ -361,8 +368,8 @@ class TestRoom:
                 await_workers(address, 1)
                 yield ClusterAddress(address)
 
-    def test_no_more_trials_run_at_once_than_there_are_threads_for(self, wide, tmp_path, place):
-        opened = new_study(tmp_path, trials=4, resources={"cpu": 2})
+    def test_no_more_trials_run_at_once_than_there_are_threads_for(self, wide, storage, place):
+        opened = new_study(storage, trials=4, resources={"cpu": 2})
 
         def train(config):
             note(place, 1)
@@ -388,8 +395,8 @@ class TestRoom:
         assert len(changes) == 6
         assert outcome(opened, 3) is None
 
-    def test_a_trial_in_a_process_sees_the_devices_that_it_was_lent(self, wide, tmp_path):
-        opened = new_study(tmp_path, resources={"gpu": 1})
+    def test_a_trial_in_a_process_sees_the_devices_that_it_was_lent(self, wide, storage):
+        opened = new_study(storage, resources={"gpu": 1})
 
         def train(config):
             return float(os.environ["CUDA_VISIBLE_DEVICES"])
@@ -479,18 +486,18 @@ class TestErrors:
     def test_a_study_that_the_worker_does_not_see_is_one_sentence(self, connection, opened):
         for path in opened.store.list():
             opened.store.delete([path])
-        with pytest.raises(StudyNotFoundError, match="finds no study at file://"):
+        with pytest.raises(StudyNotFoundError, match=f"finds no study at {re.escape(opened.url)}"):
             answer(connection, order(opened, lambda config: 1.0))
 
     def test_a_segment_that_the_journal_does_not_have_is_one_sentence(self, connection, opened):
         with pytest.raises(CorruptError, match="has no segment 0 of trial 7"):
             answer(connection, order(opened, lambda config: 1.0, trial=7))
 
-    def test_a_study_that_was_begun_anew_is_read_anew(self, connection, tmp_path):
-        first = new_study(tmp_path)
+    def test_a_study_that_was_begun_anew_is_read_anew(self, connection, storage):
+        first = new_study(storage)
         assert answer(connection, order(first, lambda config: config["x"])).value is not None
         first.store.delete(first.store.list())
-        second = new_study(tmp_path, seed=1)
+        second = new_study(storage, seed=1)
         expected = second.history.trials[0].params["x"]
         assert expected != first.history.trials[0].params["x"]
         for attempt in range(2, 6):

@@ -53,7 +53,7 @@ def place(tmp_path):
     return SimpleNamespace(notes=tmp_path / "notes", gate=tmp_path / "gate")
 
 
-def new_study(tmp_path, **more):
+def new_study(storage, **more):
     spec = {
         "name": "study",
         "objective": {"callable": "train"},
@@ -65,12 +65,12 @@ def new_study(tmp_path, **more):
         "trials": TRIALS,
         **more,
     }
-    return OpenStudy.create(study_from_json(spec), (tmp_path / "storage").as_uri())
+    return OpenStudy.create(study_from_json(spec), storage)
 
 
 @pytest.fixture
-def opened(tmp_path):
-    return new_study(tmp_path)
+def opened(storage):
+    return new_study(storage)
 
 
 def order(opened, train, **more):
@@ -151,7 +151,7 @@ def test_it_drives_a_study_to_its_end(connection, opened, place):
     assert max(trial.resource for trial in history.trials) == 4
 
 
-def test_it_takes_no_slot_from_the_trials(tmp_path, opened, place):
+def test_it_takes_no_slot_from_the_trials(opened, place):
     with cluster(1) as address, Cluster(ClusterAddress(address), Request()) as connection:
         answer = connection.result(connection.submit(order(opened, quick(place))))
     assert answer["state"] == "finished"
@@ -180,9 +180,9 @@ def test_it_does_not_wait_behind_what_waits_for_a_thread(tmp_path, opened, place
         until(lambda: refreshed(opened).state == "finished")
 
 
-def test_a_study_in_rounds_is_driven_too(connection, tmp_path, place):
+def test_a_study_in_rounds_is_driven_too(connection, storage, place):
     halving = {"type": "successive_halving", "max_resource": 4, "reduction_factor": 2}
-    opened = new_study(tmp_path, scheduler=halving, trials=4, round_size="all")
+    opened = new_study(storage, scheduler=halving, trials=4, round_size="all")
     answer = connection.result(connection.submit(order(opened, quick(place))))
     assert answer["state"] == "finished"
     refreshed(opened)
@@ -228,11 +228,11 @@ class TestPlace:
 
 
 class TestFailures:
-    def test_a_halted_study_says_why(self, connection, tmp_path):
+    def test_a_halted_study_says_why(self, connection, storage):
         def train(config):
             raise RuntimeError("no data")
 
-        opened = new_study(tmp_path, budget={"max_failures": 2})
+        opened = new_study(storage, budget={"max_failures": 2})
         answer = connection.result(connection.submit(order(opened, train)))
         assert answer["state"] == "halted"
         assert answer["reason"] == refreshed(opened).halted
@@ -248,7 +248,7 @@ class TestFailures:
         with pytest.raises(StudyNotFoundError, match="storage that all workers reach"):
             connection.result(connection.submit(given))
 
-    def test_failed_trials_are_tried_again_once_for_an_order(self, connection, tmp_path, place):
+    def test_failed_trials_are_tried_again_once_for_an_order(self, connection, storage, place):
         mended = place.gate
 
         def train(config):
@@ -260,7 +260,7 @@ class TestFailures:
                 raise RuntimeError("no data")
             yield {"loss": config["x"]}
 
-        opened = new_study(tmp_path, trials=2)
+        opened = new_study(storage, trials=2)
         connection.result(connection.submit(order(opened, train)))
         again = order(opened, train, attempt=2, retry_failed=True, epoch=refreshed(opened).epoch)
         connection.result(connection.submit(again))
@@ -302,8 +302,8 @@ class TestDeaths:
         assert len(set(launched)) == len(launched)
         assert len(opened.history.trials) == TRIALS
 
-    def test_a_finished_segment_is_not_run_again(self, tmp_path, place):
-        opened = new_study(tmp_path, scheduler="fifo", max_concurrent=2)
+    def test_a_finished_segment_is_not_run_again(self, tmp_path, storage, place):
+        opened = new_study(storage, scheduler="fifo", max_concurrent=2)
         with (
             self.three_workers(tmp_path) as address,
             Cluster(ClusterAddress(address), Request()) as connection,
@@ -317,8 +317,8 @@ class TestDeaths:
             connection.result(future)
         assert [level for number, level in noted(place) if number == 0] == [1, 2, 3, 4]
 
-    def test_what_it_had_running_elsewhere_makes_room(self, tmp_path, place):
-        opened = new_study(tmp_path, scheduler="fifo", trials=2)
+    def test_what_it_had_running_elsewhere_makes_room(self, tmp_path, storage, place):
+        opened = new_study(storage, scheduler="fifo", trials=2)
         with scheduler(tmp_path) as (address, _):
             options = ("--no-nanny", "--local-directory", tmp_path)
             with worker(address, *options), worker(address, *options):
@@ -353,8 +353,8 @@ class TestOrdersToEnd:
         assert answer["state"] == "finished"
         assert refreshed(opened).counts["completed"] > 0
 
-    def test_a_driver_that_waits_for_its_trials_ends_at_once(self, connection, tmp_path, place):
-        opened = new_study(tmp_path, scheduler="fifo", trials=2)
+    def test_a_driver_that_waits_for_its_trials_ends_at_once(self, connection, storage, place):
+        opened = new_study(storage, scheduler="fifo", trials=2)
         future = connection.submit(given := order(opened, waiting(place)))
         until(lambda: (1, 2) in noted(place))
         began = time.monotonic()
@@ -366,8 +366,8 @@ class TestOrdersToEnd:
 
 
 class TestTwoDrivers:
-    def test_the_second_one_fences_the_first(self, connection, tmp_path, place):
-        opened = new_study(tmp_path, scheduler="fifo", max_concurrent=1)
+    def test_the_second_one_fences_the_first(self, connection, storage, place):
+        opened = new_study(storage, scheduler="fifo", max_concurrent=1)
         first = connection.submit(order(opened, waiting(place)))
         until(lambda: (1, 2) in noted(place))
         second = connection.submit(order(opened, waiting(place), attempt=2))

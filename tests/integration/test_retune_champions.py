@@ -17,11 +17,12 @@ RIVALS = 8
 RETUNES = 3
 
 
-@pytest.fixture(params=["file", "s3"])
-def url(request, tmp_path):
-    if request.param == "s3":
-        return f"{request.getfixturevalue('s3_url')}/line"
-    return f"file://{tmp_path}/line"
+ALSO_S3 = pytest.param("s3_url", marks=pytest.mark.local("has an S3 server beside local files"))
+
+
+@pytest.fixture(params=["storage", ALSO_S3])
+def url(request, storages):
+    return f"{request.getfixturevalue(request.param)}/line"
 
 
 def rival(url, me, start, answers):

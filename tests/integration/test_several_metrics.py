@@ -35,7 +35,7 @@ SEARCHERS = {
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, storage):
     (tmp_path / "train.py").write_text(TRAIN)
     return tmp_path
 
@@ -87,7 +87,7 @@ class TestTheCommand:
 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_rounds_on_a_cluster_are_those_of_one_process_and_a_reader_goes_on_as_they_would(
-    name, tmp_path
+    name, storage
 ):
     def train(config):
         x, y = config["x"], config["y"]
@@ -103,7 +103,7 @@ def test_rounds_on_a_cluster_are_those_of_one_process_and_a_reader_goes_on_as_th
             searcher=SEARCHERS[name],
             trials=24,
             round_size=4,
-            storage=tmp_path / folder,
+            storage=f"{storage}/{folder}",
             executor=executor,
             name="two",
             progress=False,
@@ -114,12 +114,13 @@ def test_rounds_on_a_cluster_are_those_of_one_process_and_a_reader_goes_on_as_th
     assert there.history.facts == here.history.facts
     assert [trial.number for trial in there.pareto_front] == [t.number for t in here.pareto_front]
     assert len(there.pareto_front) > 1
-    read = tuneflow.load(tmp_path / "dask" / "two")
+    read = tuneflow.load(f"{storage}/dask/two")
     again = read.study.searcher.suggest(read.study.space, read.history)
     assert again == here.study.searcher.suggest(here.study.space, here.history)
 
 
 @pytest.mark.slow
+@pytest.mark.local("is about the folder that the example leaves")
 def test_the_example_finds_what_accuracy_costs(tmp_path):
     shutil.copytree("examples/sparse", tmp_path / "sparse")
     arguments = ("run", "sparse/study.yaml", "--storage", "results")

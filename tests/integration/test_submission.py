@@ -19,6 +19,7 @@ from distributed import Client, SchedulerPlugin
 import tuneflow
 from tests import command, end_to_end
 from tests.clusters import await_workers, cluster, scheduler, until, worker
+from tests.command import url_of
 from tests.end_to_end import (
     STUDY,
     assert_whole,
@@ -35,6 +36,7 @@ from tests.end_to_end import (
     wait_for_entries,
 )
 from tests.lasting_cluster import lasting_cluster
+from tests.storages import keys, objects, storage_of
 from tuneflow.cli import main
 from tuneflow.errors import StudyNotFoundError
 from tuneflow.events import Opened
@@ -66,25 +68,20 @@ def shared():
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, storage):
     """A study file and its objective; nothing waits in it once the test is over."""
     prepare_anywhere(tmp_path)
     yield tmp_path
     (tmp_path / "limit").unlink(missing_ok=True)
 
 
-def url_of(folder):
-    return folder / "tuneflow-results" / "example"
-
-
 def opened_at(folder):
-    return OpenStudy.open(str(url_of(folder)))
+    return OpenStudy.open(url_of(folder))
 
 
 def submission(folder, address, *options):
     """Return the arguments that submit the study of a folder."""
-    storage = folder / "tuneflow-results"
-    where = ("--address", address, "--storage", storage)
+    where = ("--address", address, "--storage", storage_of(folder))
     return ("submit", folder / "study.yaml", *where, "--json", *options)
 
 
@@ -118,7 +115,7 @@ def is_watched(address, folder):
 
 def finished(folder):
     """Wait until the study has finished."""
-    url = str(url_of(folder))
+    url = url_of(folder)
     until(lambda: tuneflow.load(url).state == "finished", seconds=60, pause=0.1)
 
 
@@ -163,7 +160,7 @@ class TestDetached:
                 shared,
                 "--detach",
                 "--storage",
-                str(folder / "tuneflow-results"),
+                storage_of(folder),
             ]
         )
         said = capsys.readouterr()
@@ -320,7 +317,7 @@ class TestTwoDrivers:
         with (
             attached(folder, shared, limit=9) as first,
             end_to_end.driver(
-                folder, "resume", str(url_of(folder)), "--executor", "inline", "--no-progress"
+                folder, "resume", url_of(folder), "--executor", "inline", "--no-progress"
             ) as second,
         ):
             until(lambda: len(epochs(folder)) == 2)
@@ -346,7 +343,7 @@ class TestTwoDrivers:
 class TestCancel:
     def test_it_leaves_a_study_that_goes_on_where_it_was(self, shared, folder, capsys):
         with attached(folder, shared, limit=9) as started:
-            assert main(["cancel", str(url_of(folder))]) == 0
+            assert main(["cancel", url_of(folder)]) == 0
             assert "was cancelled" in finish(started, 130)
         assert "has ended; go on with it" in capsys.readouterr().out
         opened = opened_at(folder)
@@ -360,7 +357,7 @@ class TestCancel:
     def test_it_can_be_submitted_again(self, shared, folder):
         hold(folder, 5)
         submit(folder, shared, "--detach")
-        assert main(["cancel", str(url_of(folder))]) == 0
+        assert main(["cancel", url_of(folder)]) == 0
         let_go(folder)
         assert submit(folder, shared) == 0
         assert epochs(folder) == [1, 2]
@@ -369,18 +366,17 @@ class TestCancel:
         submit(folder, shared)
         capsys.readouterr()
         for _ in range(2):
-            assert main(["cancel", str(url_of(folder)), "--json"]) == 0
+            assert main(["cancel", url_of(folder), "--json"]) == 0
             document = json.loads(capsys.readouterr().out)
             assert document["cancelled"] == {"drivers": 0, "trials": 0, "still_running": []}
-        assert main(["cancel", str(url_of(folder))]) == 0
+        assert main(["cancel", url_of(folder)]) == 0
         assert capsys.readouterr().out.startswith("nothing to cancel: the Dask cluster at ")
 
     def test_the_trials_that_an_orchestrator_has_ordered_end_too(self, shared, folder, capsys):
         prepare_anywhere(folder, **ROUNDS)
         hold(folder, 1)
-        storage = folder / "tuneflow-results"
         spec = {**STUDY, **ROUNDS, "name": "example"}
-        opened = OpenStudy.create(tuneflow.spec.study_from_json(spec), str(storage))
+        opened = OpenStudy.create(tuneflow.spec.study_from_json(spec), storage_of(folder))
         open_round(opened, 0)
         code = Code.of("train.py:train", folder)
         with Cluster(ClusterAddress(shared), None) as connection:
@@ -395,14 +391,14 @@ class TestCancel:
 
     def test_a_study_that_never_was_on_dask_asks_for_the_address(self, folder, capsys):
         assert end_to_end.run(folder, "--executor", "inline", "--set", "trials=1") == 0
-        assert main(["cancel", str(url_of(folder))]) == 2
+        assert main(["cancel", url_of(folder)]) == 2
         assert "does not say which Dask cluster it ran on" in capsys.readouterr().err
 
     def test_an_unreachable_cluster_is_one_sentence(self, shared, folder, capsys):
         submit(folder, shared)
         address = "tcp://127.0.0.1:1"
         with lasting_place(folder, address):
-            assert main(["cancel", str(url_of(folder))]) == 4
+            assert main(["cancel", url_of(folder)]) == 4
         assert f"no Dask scheduler answers at {address} within" in capsys.readouterr().err
 
 
@@ -424,21 +420,21 @@ class TestStatus:
         hold(folder, 5)
         submit(folder, shared, "--detach")
         capsys.readouterr()
-        main(["status", str(url_of(folder)), "--driver"])
+        main(["status", url_of(folder), "--driver"])
         said = capsys.readouterr().out
         assert f"dask {shared}" in said
         assert "on the Dask worker tcp://" in said
-        main(["cancel", str(url_of(folder))])
-        main(["status", str(url_of(folder)), "--driver"])
+        main(["cancel", url_of(folder)])
+        main(["status", url_of(folder), "--driver"])
         assert f"none on the Dask cluster at {shared}" in capsys.readouterr().out
 
     def test_it_does_not_wait_for_a_cluster_that_is_gone(self, shared, folder, capsys):
         submit(folder, shared)
         capsys.readouterr()
         with lasting_place(folder, "tcp://127.0.0.1:1"):
-            assert main(["status", str(url_of(folder)), "--json"]) == 0
+            assert main(["status", url_of(folder), "--json"]) == 0
             assert "driver" not in json.loads(capsys.readouterr().out)
-            assert main(["status", str(url_of(folder)), "--json", "--driver"]) == 0
+            assert main(["status", url_of(folder), "--json", "--driver"]) == 0
         assert json.loads(capsys.readouterr().out)["driver"].startswith("not known: no Dask")
 
 
@@ -473,7 +469,7 @@ class TestUpload:
 
     @staticmethod
     def values(folder, name):
-        result = tuneflow.load(folder / "tuneflow-results" / name)
+        result = tuneflow.load(f"{storage_of(folder)}/{name}")
         return {round(result.value(t) - t.params["rate"], 6) for t in result.trials}
 
     def test_an_objective_in_a_package_can_be_imported(self, shared, folder, package):
@@ -499,7 +495,7 @@ class TestUpload:
         elsewhere.mkdir()
         for name in ("helping.py", "train.py", "study.yaml"):
             (folder / name).rename(elsewhere / name)
-        options = ("--storage", folder / "tuneflow-results", "--upload", elsewhere / "helping.py")
+        options = ("--storage", storage_of(folder), "--upload", elsewhere / "helping.py")
         arguments = ["submit", elsewhere / "study.yaml", "--address", shared, "--json", *options]
         assert main([str(argument) for argument in arguments]) == 0
         assert self.values(folder, "third") == {3.0}
@@ -522,7 +518,7 @@ class TestUpload:
         said = capsys.readouterr().err
         assert "has no module 'mine'" in said
         assert "bring it along with --upload" in said
-        assert entries(folder / "tuneflow-results" / "first") == {}
+        assert entries(f"{storage_of(folder)}/first") == {}
 
 
 class TestBadInput:
@@ -530,14 +526,14 @@ class TestBadInput:
         options = ("--set", "executor={type: dask, connect_timeout: 0.3}")
         assert submit(folder, "tcp://127.0.0.1:1", *options) == 4
         assert "no Dask scheduler answers at tcp://127.0.0.1:1 within 0.3 s" in said(capsys)
-        assert not url_of(folder).exists()
+        assert keys(url_of(folder), "*") == []
 
     def test_a_cluster_without_workers_creates_nothing(self, folder, capsys):
         options = ("--set", "executor={type: dask, connect_timeout: 0.3}")
         with scheduler(folder) as (address, _):
             assert submit(folder, address, *options) == 4
         assert "has no worker; start one with: dask worker" in said(capsys)
-        assert not url_of(folder).exists()
+        assert keys(url_of(folder), "*") == []
 
     def test_no_address_is_one_sentence(self, folder, capsys):
         assert main(["submit", f"{folder}/study.yaml"]) == 2
@@ -555,6 +551,7 @@ class TestBadInput:
         assert submit(folder, shared, "--storage", "memory://here") == 2
         assert "seen by this process only; give one that all workers reach" in said(capsys)
 
+    @pytest.mark.local("is about a folder")
     def test_a_folder_that_workers_do_not_see_is_one_sentence(self, shared, folder):
         with (
             Cluster(ClusterAddress(shared), None) as connection,
@@ -567,7 +564,7 @@ class TestBadInput:
     def test_a_request_that_no_worker_can_meet_creates_nothing(self, shared, folder, capsys):
         assert submit(folder, shared, "--set", "resources.gpu=1") == 4
         assert "no worker can give a trial 1 thread, 1 GPU" in said(capsys)
-        assert not url_of(folder).exists()
+        assert keys(url_of(folder), "*") == []
 
 
 def said(capsys):
@@ -575,7 +572,7 @@ def said(capsys):
 
 
 class TestFromPython:
-    def test_a_function_travels_and_its_result_is_waited_for(self, shared, tmp_path):
+    def test_a_function_travels_and_its_result_is_waited_for(self, shared, storage):
         def train(config):
             for level in range(1, 4):
                 yield {"loss": config["x"] / level}
@@ -586,7 +583,7 @@ class TestFromPython:
             metric="loss",
             mode="min",
             name="python",
-            storage=tmp_path / "studies",
+            storage=storage,
             address=shared,
             scheduler=tuneflow.schedulers.FIFO(max_resource=3),
             searcher="random",
@@ -597,7 +594,7 @@ class TestFromPython:
         assert len(result.trials) == 3
         assert result.best_value == pytest.approx(result.best_config["x"] / 3)
 
-    def test_it_can_be_cancelled(self, shared, tmp_path):
+    def test_it_can_be_cancelled(self, shared, tmp_path, storage):
         gate = tmp_path / "gate"
 
         def train(config):
@@ -612,7 +609,7 @@ class TestFromPython:
             metric="loss",
             mode="min",
             name="python",
-            storage=tmp_path / "studies",
+            storage=storage,
             address=shared,
             searcher="random",
             trials=2,
@@ -651,7 +648,7 @@ class TestElastic:
     def test_a_cluster_without_a_worker_is_given_the_study_where_it_grows(self, folder):
         options = ("--set", "executor={type: dask, parallel: 2}")
         with scheduler(folder) as (address, _), attached(folder, address, *options) as started:
-            until(lambda: url_of(folder).exists())
+            until(lambda: objects(url_of(folder), "study.json"))
             with worker(address, "--local-directory", folder):
                 finish(started)
         assert_whole(url_of(folder))
@@ -662,7 +659,7 @@ class TestElastic:
             where = ClusterAddress(address)
             given = remote.submit(
                 file.study,
-                str(folder / "tuneflow-results"),
+                storage_of(folder),
                 Code.of(file.study.objective, folder),
                 where,
                 place=LastPlace(str(folder)),

@@ -15,7 +15,7 @@ from tuneflow.events import Launched
 from tuneflow.rng import generator
 from tuneflow.searchers.base import sampled
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("storage")]
 
 PACKAGE = '''
 import time

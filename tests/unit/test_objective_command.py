@@ -167,6 +167,8 @@ def test_the_environment_says_all_of_the_trial(opened, tmp_path, monkeypatch):
         "TUNEFLOW_DIR": str(root / "work"),
         "TUNEFLOW_CONFIG": str(root / "config.json"),
         "TUNEFLOW_CHECKPOINT_DIR": str(root / "checkpoints"),
+        "TUNEFLOW_CHECKPOINT_EVERY": "1",
+        "TUNEFLOW_CHECKPOINT_SECONDS": "",
         "TUNEFLOW_EXTRA": "x",
     }
     assert json.loads(config) == {"lr": 0.5, "opt": {"name": "sgd"}}
@@ -190,7 +192,7 @@ def test_it_reads_nothing_from_the_terminal(opened):
     ("text", "kind", "message"),
     [
         ("exit 3", "exit", "exited with status 3"),
-        ("kill -KILL $$", "signal", "killed by SIGKILL"),
+        ("kill -KILL $$", "signal", "killed by SIGKILL, perhaps for want of memory"),
         ("kill -SEGV $$", "signal", "killed by SIGSEGV"),
     ],
 )

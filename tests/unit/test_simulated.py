@@ -122,6 +122,28 @@ def test_failures_and_preemptions_end_a_segment(settings, status):
     assert ended.outcome.failure is not None
 
 
+@pytest.mark.parametrize(
+    ("period", "saved"),
+    [
+        ({"checkpoint_every": 2}, [2, 4, 5]),
+        ({"checkpoint_every": None, "checkpoint_seconds": 25}, [3, 5]),
+        ({"checkpoint_every": None}, [5]),
+    ],
+)
+def test_checkpoints_are_saved_in_their_period_and_where_the_segment_ends(period, saved):
+    executor = simulated(step_time=10.0, **period)
+    executor.submit(segment(until=5))
+    reports = [m.report for _, m in finish(executor) if isinstance(m, Progress)]
+    assert [report.resource for report in reports if report.checkpoint] == saved
+
+
+def test_a_preempted_segment_goes_on_elsewhere_until_it_has_not_got_on_too_often():
+    executor = simulated(preemption_rate=1e9, relaunches=3, start_time=5.0)
+    executor.submit(segment(until=5))
+    [(time, ended)] = finish(executor)
+    assert (ended.outcome.status, executor.preemptions, time) == ("lost", 4, 24)
+
+
 @pytest.mark.parametrize(("checkpoints", "levels"), [(True, [4, 5]), (False, [1, 2, 3, 4, 5])])
 def test_without_checkpoints_a_trial_begins_anew(checkpoints, levels):
     executor = simulated(checkpoints=checkpoints)
@@ -169,6 +191,9 @@ def test_only_a_curve_can_be_simulated(metric):
         ({"workers": 0}, "workers"),
         ({"failure_rate": -1}, "failure_rate"),
         ({"start_time": float("nan")}, "start_time"),
+        ({"notice": -1}, "notice"),
+        ({"relaunches": -1}, "relaunches"),
+        ({"checkpoint_every": 0}, "checkpoint_every"),
     ],
 )
 def test_an_impossible_setting_is_refused_by_name(settings, field):
