@@ -72,7 +72,8 @@ def said_by(system, dag, run):
         where = (dag, run, task["task_id"])
         index = task["map_index"]
         said.append(str(task))
-        said.append(str(system.task_log(*where, max(task["try_number"], 1), index)))
+        if task["start_date"] is not None and task["state"] != "skipped":
+            said.append(str(system.task_log(*where, max(task["try_number"], 1), index)))
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task['task_id']}/xcomEntries"
         for entry in system.all(path, "xcom_entries"):
             said.append(str(entry))
