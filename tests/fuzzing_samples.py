@@ -10,7 +10,7 @@ from blake3 import blake3
 from tuneflow.events import Closed, Elapsed, Launched, Opened, Reported, Stopped
 from tuneflow.journal import Entry
 from tuneflow.jsonio import dumps
-from tuneflow.manifest import FileEntry, Manifest
+from tuneflow.manifest import FileEntry, Manifest, Part
 from tuneflow.trial import Failure, Outcome, Report
 
 ENTRY = Entry(
@@ -45,8 +45,11 @@ OUTCOME = dumps(
     ).to_json()
 ).encode()
 
-_FILES = (FileEntry("a/model.bin", 3, blake3(b"abc").hexdigest()), FileEntry("b", 0, "0" * 64))
-MANIFESTS = [Manifest(3, _FILES, ({"resource": 3, "metrics": {"loss": 1.0}},)).to_bytes()]
+_HASH = blake3(b"abc").hexdigest()
+_FILES = (
+    FileEntry("a/model.safetensors", (Part(2, _HASH, "0" * 16), Part(1, "1" * 64))),
+    FileEntry("b", ()),
+)
 
 PLACE = json.dumps(
     {
@@ -107,3 +110,16 @@ def with_checksum(content: Any) -> bytes:
         return dumps(content).encode()
     content.pop("checksum", None)
     return dumps({**content, "checksum": blake3(dumps(content).encode()).hexdigest()}).encode()
+
+
+MANIFESTS = [
+    Manifest(3, _FILES, ({"resource": 3, "metrics": {"loss": 1.0}},)).to_bytes(),
+    with_checksum(
+        {
+            "version": 1,
+            "resource": 3,
+            "files": [{"path": "a/model.bin", "size": 3, "hash": _HASH}],
+            "reports": [],
+        }
+    ),
+]

@@ -146,7 +146,7 @@ class Cluster:
             self.peer.failed(run.trial)
             return
         run.level += 1
-        trial.level = run.level
+        trial.level, trial.losses = run.level, 0
         value = self.problem.value(trial.config, run.level, self.seed)
         self.incumbents.note(self._clock, trial.config, run.level, value)
         goes_on = self.peer.report(run.trial, run.level, value)

@@ -29,7 +29,8 @@ class Setting:
         straggler_spread: standard deviation of the logarithm of a segment's slowness.
         failures: chance that a trial fails on its way to the full resource.
         preemptions: how often a worker is lost while a full trial would run.
-        max_losses: how often a trial whose worker was lost is tried again.
+        max_losses: how often a trial whose worker was lost is tried again, without a new level in
+            between.
     """
 
     workers: int = 8

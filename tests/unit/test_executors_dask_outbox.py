@@ -41,7 +41,8 @@ def worker():
 
 def message(launch, *reports, outcome=None):
     data = [{"resource": resource} for resource in reports]
-    return {"launch": launch, "worker": "tcp://w:1", "reports": data, "outcome": outcome}
+    about = {"launch": launch, "worker": "tcp://w:1", "preempted": False}
+    return {**about, "reports": data, "outcome": outcome}
 
 
 def test_the_first_message_is_sent_at_once(worker):
