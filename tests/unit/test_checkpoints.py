@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import shutil
 import threading
 import uuid
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from blake3 import blake3
 
 from tests.unit.test_manifest import VERSION_1
-from tuneflow import blobs, restoring, storing
+from tuneflow import blobs, checkpoint_files, restoring, storing
 from tuneflow.checkpoints import Checkpoints
 from tuneflow.errors import CheckpointCorruptError, SpecError, StorageError
 from tuneflow.store import NotFound, Store
@@ -296,6 +298,46 @@ class TestSources:
             checkpoints.save(REF, source, resource=1)
         assert store.list() == []
 
+    @pytest.mark.parametrize("kind", ["store", "distant"])
+    @pytest.mark.parametrize("denied", [("open", "model.bin"), ("iterdir", "optim")])
+    def test_blames_a_file_that_may_not_be_read_and_not_the_storage(
+        self, request, source, monkeypatch, kind, denied
+    ):
+        method, name = denied
+        usual = getattr(Path, method)
+
+        def refusing(path, *args, **options):
+            if path.name == name:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return usual(path, *args, **options)
+
+        monkeypatch.setattr(Path, method, refusing)
+        store = request.getfixturevalue(kind)
+        with pytest.raises(SpecError, match=rf"^checkpoint: '\S+/{name}' may not be read; let"):
+            Checkpoints(store).save(REF, source, resource=1)
+        assert REF not in store.list()
+
+    @pytest.mark.parametrize("name", ["model.bin", "optim"])
+    def test_is_noticed_when_something_goes_away_before_it_is_looked_at(
+        self, checkpoints, source, monkeypatch, name
+    ):
+        gone = source / name
+
+        def looked_at(module, function):
+            usual = getattr(module, function)
+
+            def late(path, *args):
+                if path.name == name and path.exists():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                return usual(path, *args)
+
+            monkeypatch.setattr(module, function, late)
+
+        looked_at(storing, "cut")
+        looked_at(checkpoint_files, "_walk")
+        with pytest.raises(CheckpointCorruptError, match=rf"{gone.name} changed while"):
+            checkpoints.save(REF, source, resource=1)
+
     def test_refuses_a_pipe_instead_of_waiting_for_it(self, checkpoints, source):
         os.mkfifo(source / "pipe")
         with pytest.raises(SpecError, match="neither file nor folder"):
@@ -399,21 +441,26 @@ class TestDamage:
         assert "falling back to an older checkpoint" in caplog.text
         assert REF in caplog.text
 
-    def test_a_thread_of_a_failed_restore_does_not_write_into_the_next_one(
+    def test_a_thread_of_an_interrupted_restore_does_not_write_into_the_next_one(
         self, distant, tmp_path, monkeypatch
     ):
         folder, target = tmp_path / "files", tmp_path / "target"
         folder.mkdir()
-        for name in ("gone", "late"):
+        for name in ("early", "late"):
             (folder / name).write_bytes(name.encode())
         manifest = Checkpoints(distant).save("new.json", folder, resource=1)
-        gone, late = (entry.parts[0].key for entry in manifest.files)
-        distant.delete([gone])
-        may_go_on, ended, stream = threading.Event(), threading.Event(), distant.stream
+        late = manifest.files[1].parts[0].key
+        began, may_go_on, ended = threading.Event(), threading.Event(), threading.Event()
+        stream = distant.stream
 
         def slow(key, start, length):
             if key == late:
+                began.set()
                 may_go_on.wait(30)
+            else:
+                # A thread that has not begun by then never does.
+                began.wait(30)
+                raise KeyboardInterrupt
             yield from stream(key, start, length)
 
         def fetch(self, piece, fetch=restoring.Restoring._fetch):
@@ -425,7 +472,7 @@ class TestDamage:
 
         monkeypatch.setattr(distant, "stream", slow)
         monkeypatch.setattr(restoring.Restoring, "_fetch", fetch)
-        with pytest.raises(CheckpointCorruptError, match="gone is missing"):
+        with pytest.raises(KeyboardInterrupt):
             Checkpoints(distant).restore("new.json", target)
         (target / "late").write_bytes(b"older")
         may_go_on.set()
