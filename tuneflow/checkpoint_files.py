@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tuneflow.checkpoint_parts import changed, unreadable
 from tuneflow.errors import SpecError
 
 
@@ -17,14 +18,15 @@ def find_files(source: Path) -> dict[str, Path]:
 
     Raises:
         SpecError: ``source`` does not exist, has a link that is broken, circular or leads outside,
-            or has something that is neither file nor folder, such as a pipe.
+            something that is neither file nor folder, such as a pipe, or what may not be read.
+        CheckpointCorruptError: a folder went away meanwhile.
     """
-    if source.is_file():
-        return {source.name: source}
-    if not source.is_dir():
-        raise _refusal(source, "is neither file nor folder")
-    root = source.resolve()
-    return dict(_walk(root, "", (root,)))
+    try:
+        return _find(source)
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or source)) from None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise changed(Path(error.filename or source)) from None
 
 
 def stamp(file: Path) -> tuple[int, int, int] | None:
@@ -34,6 +36,15 @@ def stamp(file: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _find(source: Path) -> dict[str, Path]:
+    if source.is_file():
+        return {source.name: source}
+    if not source.is_dir():
+        raise _refusal(source, "is neither file nor folder")
+    root = source.resolve()
+    return dict(_walk(root, "", (root,)))
 
 
 def _walk(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:

@@ -12,12 +12,13 @@ each tensor's place in the data; the data, which the tensors fill without holes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from tuneflow.errors import CheckpointCorruptError
+from tuneflow.errors import CheckpointCorruptError, SpecError
 from tuneflow.jsonio import loads
 
 PACKED_BELOW: Final = 256 << 10
@@ -47,17 +48,15 @@ class Span:
     def read(self, chunk: int = _CHUNK) -> Iterator[bytes]:
         """Yield the bytes, ``chunk`` at a time.
 
-        Raises `CheckpointCorruptError` if the file has become shorter, or is gone.
+        Raises `CheckpointCorruptError` if the file has become shorter, or is gone, and `SpecError`
+        if it may not be read.
         """
         left = self.size
-        try:
-            with self.file.open("rb", buffering=0) as source:
-                source.seek(self.start)
-                while left and (data := source.read(min(chunk, left))):
-                    left -= len(data)
-                    yield data
-        except FileNotFoundError:
-            pass
+        with _readable(self.file), self.file.open("rb", buffering=0) as source:
+            source.seek(self.start)
+            while left and (data := source.read(min(chunk, left))):
+                left -= len(data)
+                yield data
         if left:
             raise changed(self.file)
 
@@ -70,15 +69,35 @@ def changed(file: Path) -> CheckpointCorruptError:
     )
 
 
+def unreadable(file: Path) -> SpecError:
+    """Return the error for a file or folder that this process may not read."""
+    return SpecError("checkpoint", f"'{file}' may not be read", "let the worker's user read it")
+
+
 def cut(file: Path) -> list[Span]:
-    """Return the spans that a file consists of, in order; none for an empty file."""
-    size = file.stat().st_size
-    sizes = [size] if size else []
-    if file.name.endswith(".safetensors") and size >= PACKED_BELOW:
-        with file.open("rb") as source:
-            sizes = _tensor_sizes(source, size) or sizes
+    """Return the spans that a file consists of, in order; none for an empty file.
+
+    Raises like `Span.read`.
+    """
+    with _readable(file):
+        size = file.stat().st_size
+        sizes = [size] if size else []
+        if file.name.endswith(".safetensors") and size >= PACKED_BELOW:
+            with file.open("rb") as source:
+                sizes = _tensor_sizes(source, size) or sizes
     starts = accumulate(sizes, initial=0)
     return [Span(file, start, length) for start, length in zip(starts, sizes, strict=False)]
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Blame the checkpoint, and not the storage, for what is wrong with its file."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise changed(file) from None
+    except PermissionError:
+        raise unreadable(file) from None
 
 
 def _tensor_sizes(source: BinaryIO, size: int) -> list[int] | None:

@@ -28,7 +28,7 @@ class Keep:
         for name in ("last", "best"):
             value = getattr(self, name)
             if value is not None:
-                _require(value >= 0, f"keep.{name}", value, "0 or more")
+                _require(_is_count(value, 0), f"keep.{name}", value, "a whole number, 0 or more")
 
     @property
     def all(self) -> bool:
@@ -59,10 +59,12 @@ class Checkpointing:
     def __post_init__(self) -> None:
         every, seconds = self.every, self.seconds
         if every is not None:
-            _require(every >= 1, "every", every, "1 or more")
+            _require(_is_count(every, 1), "every", every, "a whole number, 1 or more")
         if seconds is not None:
-            is_time = math.isfinite(seconds) and seconds > 0
-            _require(is_time, "seconds", seconds, "a number above 0")
+            _require(_is_time(seconds), "seconds", seconds, "a number above 0")
+        _require(isinstance(self.keep, Keep), "keep", self.keep, "Keep(last=…, best=…)")
+        is_switch = isinstance(self.background, bool)
+        _require(is_switch, "background", self.background, "true or false")
 
     @property
     def period(self) -> int | None:
@@ -78,6 +80,14 @@ class Checkpointing:
         return {**data, **({"keep": keep} if keep else {}), "background": False}
 
 
+def _is_count(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) in {int, float} and math.isfinite(value) and value > 0
+
+
 def _require(condition: bool, field: str, value: Any, fix: str) -> None:
-    if not condition or isinstance(value, bool):
+    if not condition:
         raise SpecError(f"checkpoints.{field}", f"{value!r} cannot be used", f"give {fix}")

@@ -20,7 +20,7 @@ from tuneflow.in_flight import AT_ONCE
 from tuneflow.manifest import FileEntry, Manifest, Part
 from tuneflow.patience import in_parallel
 from tuneflow.restoring import Restoring, check_size
-from tuneflow.storage_clock import StorageClock
+from tuneflow.storage_clock import StorageClock, uptime
 from tuneflow.store import NotFound, Store
 from tuneflow.storing import Known, Storing
 
@@ -37,14 +37,14 @@ class Checkpoints:
 
     Args:
         store: the study's store.
-        elapsed: seconds since any fixed moment.
+        elapsed: seconds since any fixed moment. Default: `tuneflow.storage_clock.uptime`.
         wall: this machine's time, in seconds since 1970.
     """
 
     def __init__(
         self,
         store: Store,
-        elapsed: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] = uptime,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._store = store

@@ -19,8 +19,24 @@ from tuneflow.redaction import hide, is_secret_name
 KINDS: Final = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 """What the names of options begin with, for each kind of storage that has any."""
 
+_PAIR: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
 Refresh: TypeAlias = Callable[[], Mapping[str, Any]]
 """Returns credentials that hold for a while, in the form of obstore's credential providers."""
+
+
+class _Latest:
+    """Asks the one that was provided last: a store goes on asking what it was opened with."""
+
+    def __init__(self, refresh: Refresh) -> None:
+        self.refresh = refresh
+
+    def __call__(self) -> Mapping[str, Any]:
+        return self.refresh()
+
+    def __getattr__(self, name: str) -> Any:
+        # obstore looks for a ``config`` with the region of a profile.
+        return getattr(self.__dict__["refresh"], name)
 
 
 @dataclass(frozen=True)
@@ -47,8 +63,9 @@ class _Known:
     def set(self, prefix: str, provided: Provided | None) -> None:
         with self._lock:
             known = self._by_prefix.get(prefix)
-            # Refreshing ones are asked again by themselves, so equal options change nothing.
             if known == provided and _is_refreshed(known) == _is_refreshed(provided):
+                # What is open asks again by itself, as soon as what it has expires.
+                _ask_instead(known, provided)
                 return
             if provided is None:
                 del self._by_prefix[prefix]
@@ -84,7 +101,8 @@ def provide(prefix: str, options: Mapping[str, str], refresh: Refresh | None = N
             providers do (``access_key_id``, ``secret_access_key``, ``token`` and ``expires_at`` for
             S3; ``token`` and ``expires_at`` for the others). Called from any thread.
 
-    Raises SpecError, which does not repeat the value, for an option that such a storage has not.
+    Raises SpecError, which does not repeat the value, for an option that such a storage has not,
+    and for half of a key.
     """
     kind = _kind(prefix)
     for name, value in options.items():
@@ -93,8 +111,10 @@ def provide(prefix: str, options: Mapping[str, str], refresh: Refresh | None = N
             raise SpecError(f"credentials.{name}", problem, f"use {kind}…")
         if not value:
             raise SpecError(f"credentials.{name}", "its value is empty")
+    _check_pair(options)
     hide(value for name, value in options.items() if is_secret_name(name))
-    _known.set(prefix.rstrip("/"), Provided(dict(options), refresh))
+    latest = None if refresh is None else _Latest(refresh)
+    _known.set(prefix.rstrip("/"), Provided(dict(options), latest))
 
 
 def withdraw(prefix: str) -> None:
@@ -122,15 +142,32 @@ def version() -> int:
 def azure_connection_string(text: str) -> dict[str, str]:
     """Return what a connection string of Azure's says, as `provide` takes it."""
     pairs = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
+    account, suffix = pairs.get("AccountName", ""), pairs.get("EndpointSuffix", "")
     endpoint = pairs.get("BlobEndpoint", "").rstrip("/")
+    if account and suffix and not endpoint:
+        # Of a national cloud, or the usual one.
+        endpoint = f"{pairs.get('DefaultEndpointsProtocol', 'https')}://{account}.blob.{suffix}"
     found = {
-        "AZURE_STORAGE_ACCOUNT_NAME": pairs.get("AccountName", ""),
+        "AZURE_STORAGE_ACCOUNT_NAME": account,
         "AZURE_STORAGE_ACCOUNT_KEY": pairs.get("AccountKey", ""),
         "AZURE_STORAGE_SAS_TOKEN": pairs.get("SharedAccessSignature", "").removeprefix("?"),
         "AZURE_STORAGE_ENDPOINT": endpoint,
         "AZURE_ALLOW_HTTP": "true" if endpoint.startswith("http://") else "",
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _check_pair(options: Mapping[str, str]) -> None:
+    """Refuse half of a key, beside which the environment's would be taken."""
+    for name, other in (_PAIR, _PAIR[::-1]):
+        if name in options and other not in options:
+            raise SpecError(f"credentials.{other}", f"it is missing beside {name}", "give both")
+
+
+def _ask_instead(known: Provided | None, newer: Provided | None) -> None:
+    old, new = known and known.refresh, newer and newer.refresh
+    if isinstance(old, _Latest) and isinstance(new, _Latest):
+        old.refresh = new.refresh
 
 
 def _is_refreshed(provided: Provided | None) -> bool:

@@ -125,12 +125,14 @@ def check_place(study: Study, storage: str, *, probe: bool = False) -> None:
 
 def _load_spec(store: Store) -> dict[str, Any]:
     try:
-        data = loads(store.get(SPEC_PATH))
+        stored = store.get(SPEC_PATH)
     except NotFound:
         raise StudyNotFoundError(
             f"there is no study at {store.url}; a study's URL is its storage and its name, "
             "such as ./tuneflow-results/digits"
         ) from None
+    try:
+        data = loads(stored)
     except ValueError as error:
         raise CorruptError(f"{store.url}/{SPEC_PATH} is not JSON: {error}") from error
     if not isinstance(data, dict):

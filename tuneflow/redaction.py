@@ -15,8 +15,9 @@ from typing import Final
 
 _MASK: Final = "***"
 _SECRET_NAME: Final = re.compile(
-    r"(SECRETS?|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|APIKEY|_SAS|_PAT)(_|$)"
-    r"|(API|ACCESS|ACCOUNT|PRIVATE|SECRET|ENCRYPTION)_KEY(_|$)"
+    r"(SECRETS?|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|CONNECTION_STRING|APIKEY)(_|$)"
+    r"|(API|ACCESS|ACCOUNT|PRIVATE|SECRET|ENCRYPTION|FERNET)_KEY(_|$)"
+    r"|(_SAS|_PAT|_PWD|(DB|SMTP|MAIL|USER|ROOT|ADMIN)_PASS)(_|$)"
 )
 _PLACE: Final = re.compile(r"_(FILE|PATH|DIR)$")
 # Shorter ones would be found in words that have nothing to do with them.
@@ -31,7 +32,8 @@ def is_secret_name(name: str) -> bool:
 
     ``HF_TOKEN`` and ``AWS_SECRET_ACCESS_KEY`` are; ``MAX_TOKENS`` and ``TOKEN_FILE`` are not.
     """
-    upper = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    upper = re.sub(r"[^A-Z0-9]+", "_", words.upper())
     return bool(_SECRET_NAME.search(upper)) and not _PLACE.search(upper)
 
 

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from tuneflow.checkpoints import Checkpoints
 from tuneflow.errors import CheckpointCorruptError
@@ -25,6 +26,9 @@ from tuneflow.store import NotFound, Store
 from tuneflow.trial import Report, Resource, Segment, checkpoint_prefix
 
 _log = logging.getLogger("tuneflow")
+
+# Something else that lies among the checkpoints is none.
+_LEVEL: Final = re.compile(r"/[0-9]+-([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\.json$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +133,9 @@ def keep_warm(
 def own_checkpoints(segment: Segment, keys: Sequence[str]) -> list[str]:
     """Return which keys are checkpoints that an earlier run of the segment left, oldest first."""
     prefix = checkpoint_prefix(*segment.key)
-    return sorted((key for key in keys if key.startswith(prefix)), key=_level)
+    return sorted(
+        (key for key in keys if key.startswith(prefix) and _LEVEL.search(key)), key=_level
+    )
 
 
 def restore(
@@ -180,8 +186,11 @@ def _earlier(segment: Segment, store: Store) -> list[str]:
     before = tuple(
         checkpoint_prefix(segment.trial, number) for number in range(segment.since, segment.segment)
     )
-    found = [key for key in kept if key.startswith(before) and key != segment.checkpoint]
-    return sorted((key for key in found if _level(key) <= segment.start), key=_level)
+    found = [key for key in kept if key.startswith(before) and _LEVEL.search(key)]
+    return sorted(
+        (key for key in found if _level(key) <= segment.start and key != segment.checkpoint),
+        key=_level,
+    )
 
 
 def _fetch(checkpoints: Checkpoints, ref: str, target: Path) -> None:
@@ -194,7 +203,7 @@ def _fetch(checkpoints: Checkpoints, ref: str, target: Path) -> None:
 
 def _level(ref: str) -> Resource:
     """Return the level in a checkpoint's reference."""
-    match = re.search(r"-([^/]+)\.json$", ref)
+    match = _LEVEL.search(ref)
     if match is None:
         raise CheckpointCorruptError(f"{ref} is not the name of a checkpoint")
     text = match[1]

@@ -6,9 +6,20 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from typing import Final
 
 from tuneflow.errors import StorageError
 from tuneflow.store import Store
+
+_COUNTING: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def uptime() -> float:
+    """Return seconds since a fixed moment, those in which this machine slept among them.
+
+    By a clock that stops in a sleep, what is old would seem young, and be relied on.
+    """
+    return time.clock_gettime(_COUNTING)
 
 
 class StorageClock:
@@ -19,14 +30,14 @@ class StorageClock:
 
     Args:
         store: the storage.
-        elapsed: seconds since any fixed moment.
+        elapsed: seconds since any fixed moment. Default: `uptime`.
         wall: this machine's time, in seconds since 1970.
     """
 
     def __init__(
         self,
         store: Store,
-        elapsed: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] = uptime,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.elapsed = elapsed

@@ -47,6 +47,18 @@ _AZURE_KEYS: Final = {
     "access_key": "AZURE_STORAGE_ACCOUNT_KEY",
     "sas_token": "AZURE_STORAGE_SAS_TOKEN",
 }
+# What obstore takes from the environment before an option that was provided, or not beside it.
+_COME_BEFORE: Final = {
+    "AZURE_STORAGE_CLIENT_SECRET": (
+        "AZURE_STORAGE_TOKEN",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "AZURE_STORAGE_ACCESS_KEY",
+        "AZURE_STORAGE_MASTER_KEY",
+        "AZURE_FEDERATED_TOKEN_FILE",
+    ),
+    "GOOGLE_SERVICE_ACCOUNT_KEY": ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"),
+    "GOOGLE_SERVICE_ACCOUNT": ("GOOGLE_SERVICE_ACCOUNT_KEY",),
+}
 
 
 def open_objects(url: str, *, part_seconds: float | None = None) -> tuple[ObjectStore, str]:
@@ -78,6 +90,8 @@ def _open_remote(url: str, scheme: str, part_seconds: float | None) -> ObjectSto
     options = provided.options if provided else {}
     kind = KINDS[scheme]
     provider = _given_provider(scheme, provided) if provided else None
+    if provider is None:
+        _refuse_others(url, options)
     if provider is None and scheme == "s3":
         provider = _profile_credentials()
     config: Any = {
@@ -122,6 +136,17 @@ def _part_retry(seconds: float) -> RetryConfig:
             "base": 2,
         },
     }
+
+
+def _refuse_others(url: str, options: Mapping[str, str]) -> None:
+    """Raise StorageError if the environment has credentials that would be taken instead."""
+    for given in options:
+        for name in _COME_BEFORE.get(given, ()):
+            if name not in options and os.environ.get(name):
+                raise StorageError(
+                    f"cannot open {url} with the credentials that were provided: {name} of the "
+                    f"environment would come before its {given}; unset it"
+                )
 
 
 def _given_provider(scheme: str, provided: Provided) -> Callable[[], Any] | None:

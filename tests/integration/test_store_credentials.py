@@ -161,6 +161,18 @@ class TestProvided:
         store.put("a", b"2")
         assert meddling.keys == ["FIRST", "SECOND"]
 
+    def test_of_another_role_are_asked_for_as_soon_as_what_is_there_expires(self, meddling, s3_url):
+        def role(name):
+            keys = {"access_key_id": name, "secret_access_key": SECRET, "token": None}
+            return lambda: {**keys, "expires_at": datetime.now(UTC)}
+
+        credentials.provide(s3_url, {}, role("BEFORE"))
+        store = Store(s3_url)
+        store.put("a", b"1")
+        credentials.provide(s3_url, {}, role("AFTER"))
+        store.put("a", b"2")
+        assert meddling.keys == ["BEFORE", "AFTER"]
+
     def test_that_cannot_be_had_are_one_clear_error(self, meddling, s3_url):
         def refresh():
             raise RuntimeError(f"no answer about {SECRET}")
@@ -191,6 +203,12 @@ class TestProvided:
         with pytest.raises(SpecError, match=r"is not opened with this option; use AWS_") as caught:
             credentials.provide(s3_url, {name: SECRET})
         assert SECRET not in str(caught.value)
+
+    @pytest.mark.parametrize(("given", "missing"), [KEYS, KEYS[::-1]])
+    def test_half_of_a_key_is_refused(self, s3_url, given, missing):
+        problem = f"credentials.{missing}: it is missing beside {given}; give both"
+        with pytest.raises(SpecError, match=problem):
+            credentials.provide(s3_url, {given: SECRET})
 
     def test_an_option_that_nobody_knows_is_one_clear_error(self, meddling, s3_url):
         credentials.provide(s3_url, {"AWS_NONSENSE": "1"})
@@ -238,6 +256,29 @@ class TestOtherClouds:
         path, headers = self.asked(listening, "az://container/study")
         assert "sig=abcdefgh" in path
         assert "authorization" not in headers
+
+    @pytest.mark.parametrize("name", ["AZURE_STORAGE_ACCOUNT_KEY", "AZURE_FEDERATED_TOKEN_FILE"])
+    def test_what_would_come_before_an_azure_principal_is_refused(
+        self, listening, monkeypatch, name
+    ):
+        options = self.azure(listening)
+        monkeypatch.setenv(name, options.pop("AZURE_STORAGE_ACCOUNT_KEY"))
+        options["AZURE_STORAGE_CLIENT_ID"] = options["AZURE_STORAGE_TENANT_ID"] = "of-an-app"
+        options["AZURE_STORAGE_CLIENT_SECRET"] = SECRET
+        credentials.provide("az://container/study", options)
+        with pytest.raises(StorageError, match=f"{name} of the environment would come before"):
+            Store("az://container/study").get("a")
+        assert listening.seen == []
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_a_google_account_of_the_environment_beside_one_that_is_provided_is_refused(
+        self, listening, monkeypatch, order
+    ):
+        given, other = ("GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT")[::order]
+        monkeypatch.setenv(other, "of-the-environment")
+        credentials.provide("gs://bucket", {given: "provided"})
+        with pytest.raises(StorageError, match=f"{other} of the environment .* unset it"):
+            Store("gs://bucket/study").get("a")
 
     def test_google_token_that_is_provided(self, listening):
         options = {"GOOGLE_BASE_URL": listening.endpoint, "GOOGLE_ALLOW_HTTP": "true"}

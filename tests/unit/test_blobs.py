@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 import uuid
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ import pytest
 from tuneflow import blobs
 from tuneflow.blobs import REUSE
 from tuneflow.checkpoints import Checkpoints, Manifest
+from tuneflow.storage_clock import StorageClock
 from tuneflow.store import Stat, Store
 
 COLLECT = 2 * REUSE
@@ -452,3 +454,17 @@ class TestACollectorBesideASave:
             distant.disturb = lambda: None
             assert len(distant.calls) <= 8
             assert_complete(distant)
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="only Linux has this clock")
+def test_a_machine_that_sleeps_grows_older_like_others(tmp_path, monkeypatch):
+    slept, usual = 0.0, time.clock_gettime
+
+    def clock(which):
+        return usual(which) + (slept if which == time.CLOCK_BOOTTIME else 0.0)
+
+    monkeypatch.setattr(time, "clock_gettime", clock)
+    storage = StorageClock(Store(f"file://{tmp_path}"))
+    before = storage.now()
+    slept = 3 * COLLECT
+    assert storage.now() - before >= 3 * COLLECT

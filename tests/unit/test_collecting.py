@@ -395,6 +395,19 @@ class TestReferencesFromElsewhere:
         with pytest.raises(SpecError, match=r"--keep-ref: .* is no checkpoint of a study"):
             scene.collect(keep_refs=[uri])
 
+    def test_what_is_asked_for_and_is_not_there_is_an_error_before_anything_is_removed(self, scene):
+        refs = [scene.report(0, level) for level in (1, 2, 3)]
+        missing = "trials/000000/checkpoints/0000-9.json"
+        for uri in (missing, f"{scene.opened.url}/{missing}", f"{scene.root}/{missing}"):
+            with pytest.raises(SpecError, match=r"--keep-ref: there is no 'trials/000000/.*mend"):
+                scene.collect(keep_refs=[uri])
+        scene.assert_whole(*refs)
+
+    def test_a_checkpoint_of_another_study_may_be_asked_for(self, scene):
+        scene.report(0, 1)
+        other = "s3://bucket/other/trials/000007/checkpoints/0000-9.json"
+        assert scene.collect(keep_refs=[other]).is_complete
+
 
 class Failing(Store):
     """A store that fails at its n-th removal."""

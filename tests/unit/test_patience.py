@@ -12,6 +12,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDenie
 from tests.clusters import until
 from tuneflow import patience
 from tuneflow.errors import SpecError
+from tuneflow.opened import OpenStudy
 from tuneflow.patience import Place, in_parallel, is_abandoned, patiently, place_of
 from tuneflow.store_errors import is_transient
 
@@ -284,3 +285,16 @@ class TestWhatPasses:
     )
     def test_is_told_by_what_obstore_says(self, text, passes):
         assert is_transient(GenericError(text)) is passes
+
+
+def test_a_setting_that_is_no_number_is_not_taken_for_a_damaged_study(monkeypatch):
+    for name, value in (
+        (patience.VARIABLE, "soon"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "nobody"),
+        ("AWS_SECRET_ACCESS_KEY", "nothing"),
+    ):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SpecError, match=f"^{patience.VARIABLE}: 'soon' is no number of seconds"):
+        OpenStudy.open("s3://bucket/study")

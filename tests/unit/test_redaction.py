@@ -32,6 +32,11 @@ def secrets(monkeypatch):
         "AZURE_STORAGE_ACCOUNT_KEY",
         "AZURE_STORAGE_SAS",
         "accessToken",
+        "secretAccessKey",
+        "DB_PASS",
+        "MYSQL_PWD",
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "AIRFLOW__CORE__FERNET_KEY",
         "CLIENT_SECRET_2",
         "GOOGLE_APPLICATION_CREDENTIALS",
     ],
@@ -42,7 +47,19 @@ def test_names_of_secrets(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["MAX_TOKENS", "TOKENIZERS_PARALLELISM", "KEYBOARD", "PRIMARY_KEY", "TOKEN_FILE", "PATH", "lr"],
+    [
+        "MAX_TOKENS",
+        "TOKENIZERS_PARALLELISM",
+        "KEYBOARD",
+        "PRIMARY_KEY",
+        "TOKEN_FILE",
+        "PATH",
+        "PWD",
+        "OLDPWD",
+        "SECOND_PASS",
+        "numTokens",
+        "lr",
+    ],
 )
 def test_names_of_nothing_secret(name):
     assert not is_secret_name(name)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tuneflow.checkpointing import Checkpointing, Keep
 from tuneflow.errors import SpecError
 from tuneflow.schedulers import ASHA, FIFO
 from tuneflow.searchers import TPE, Sobol
@@ -161,3 +162,41 @@ class TestMistakes:
     def test_a_value_that_json_does_not_have(self):
         scheduler = {"type": "asha", "max_resource": object()}
         assert "cannot be written as JSON" in problem(scheduler=scheduler)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (5, "checkpoints: 5 is not a mapping"),
+        ({"every": 0}, "checkpoints.every: 0 cannot be used; give a whole number, 1 or more"),
+        ({"every": 1.5}, "checkpoints.every: 1.5 does not fit"),
+        ({"seconds": 0}, "checkpoints.seconds: 0 cannot be used; give a number above 0"),
+        ({"background": "maybe"}, "checkpoints.background: 'maybe' does not fit"),
+        ({"keep": 3}, "checkpoints.keep: 3 does not fit"),
+        ({"keep": {"last": -1}}, "checkpoints.keep.last: -1 cannot be used; give a whole number"),
+        ({"evry": 3}, "checkpoints.evry: unknown key; did you mean 'every'?"),
+    ],
+)
+def test_mistakes_in_checkpoints(given, said):
+    assert problem(checkpoints=given).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (Checkpointing, "every", 1.5),
+        (Checkpointing, "every", "3"),
+        (Checkpointing, "every", True),
+        (Checkpointing, "seconds", "600"),
+        (Checkpointing, "seconds", float("nan")),
+        (Checkpointing, "keep", {"last": 1}),
+        (Checkpointing, "background", "no"),
+        (Keep, "last", "1"),
+        (Keep, "best", -1),
+    ],
+)
+def test_mistakes_in_instances_are_told_where_they_are_made(kind, field, value):
+    path = f"keep.{field}" if kind is Keep else field
+    with pytest.raises(SpecError) as caught:
+        kind(**{field: value})
+    assert str(caught.value).startswith(f"checkpoints.{path}: {value!r} cannot be used; give ")

@@ -14,7 +14,7 @@ from tuneflow.checkpointing import Keep
 from tuneflow.collecting.collection import Collection
 from tuneflow.collecting.manifests import REF, Manifests, sort_out
 from tuneflow.collecting.references import References, is_blob
-from tuneflow.collecting.spared import is_measuring, named, of_champions
+from tuneflow.collecting.spared import is_measuring, named, of_champions, require_there
 from tuneflow.errors import SpecError, StorageError
 from tuneflow.journal import entry_path
 from tuneflow.opened import OpenStudy
@@ -70,7 +70,8 @@ def collect(
         go_on: asked now and then; when it says no, the rest is left to another collection.
 
     Raises:
-        SpecError: ``older_than`` is not safe, or one of ``keep_refs`` is no checkpoint.
+        SpecError: ``older_than`` is not safe, or one of ``keep_refs`` is no checkpoint, or one of
+            this study that is not there.
         StorageError: the storage failed; what is there fits together.
     """
     collector = Collector(opened.store, keep_refs=keep_refs, dry_run=dry_run, go_on=go_on)
@@ -119,6 +120,7 @@ class Collector:
         blobs = {key: stat for key, stat in self._store.stats("blobs").items() if is_blob(key)}
         objects = self._store.stats("trials")
         self._check_listing(needs, objects)
+        require_there(self._named, self._store.url, objects)
         manifests = sort_out(objects, needs, self._spared(), now - age)
         done = self._remove_manifests(manifests, objects)
         if not done.is_complete or not self._references.read(objects, manifests.kept, self._go_on):
@@ -170,7 +172,7 @@ class Collector:
 
     def _spared(self) -> dict[str, str]:
         champions = dict.fromkeys(of_champions(self._store), "a champion refers to it")
-        return champions | dict.fromkeys(self._named, "it was asked for")
+        return champions | dict.fromkeys(self._named.values(), "it was asked for")
 
     def _remove_manifests(self, manifests: Manifests, objects: Mapping[str, Stat]) -> Collection:
         gone = [*manifests.superseded, *manifests.stray]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from tuneflow.collecting.manifests import REF
 from tuneflow.errors import SpecError
 from tuneflow.store import Store
+from tuneflow.store_urls import normalise
 
 _OF_RETUNE: Final = re.compile(r"(?P<line>.+)/(?P<study>retunes/\d+/(?P<phase>[a-z]+))")
 """The URL of a study of a retune."""
@@ -40,13 +42,37 @@ def of_champions(store: Store) -> set[str]:
     return refs
 
 
-def named(uris: Iterable[str]) -> set[str]:
-    """Return the references in URIs of checkpoints. Raises SpecError for what is none."""
-    refs = set()
+def named(uris: Iterable[str]) -> dict[str, str]:
+    """Return the references in URIs of checkpoints, by these. Raises SpecError for what is none."""
+    refs = {}
     for uri in uris:
         ref = f"trials/{uri.rpartition('trials/')[2]}"
         if REF.fullmatch(ref) is None:
             fix = "give what a champion or a result has, such as …/trials/000017/checkpoints/…"
             raise SpecError("--keep-ref", f"{uri!r} is no checkpoint of a study", fix)
-        refs.add(ref)
+        refs[uri] = ref
     return refs
+
+
+def require_there(refs: Mapping[str, str], url: str, objects: Collection[str]) -> None:
+    """Raise SpecError for what is said to be a checkpoint of this study, and is not there.
+
+    Whoever has mistyped one would lose it. Those of other studies may be named, too.
+
+    Args:
+        refs: references by their URIs.
+        url: the study's.
+        objects: the keys that there are.
+    """
+    for uri, ref in refs.items():
+        if ref not in objects and _place(uri, ref) in ("", url):
+            fix = "mend it, or leave it out if that checkpoint is not needed any more"
+            raise SpecError("--keep-ref", f"there is no {ref!r} in {url}", fix)
+
+
+def _place(uri: str, ref: str) -> str:
+    """Return the URL of the study that a checkpoint's URI says, as tuneflow spells it."""
+    place = uri.removesuffix(ref)
+    with suppress(SpecError):
+        return normalise(place) if place else ""
+    return place
