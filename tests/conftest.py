@@ -75,10 +75,11 @@ def rungs(airflow_system):
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory):
     """The API's URL of a Prefect server that runs, and that Prefect is set to use here."""
-    from tests.prefect_server import server, using
+    from tests.prefect_server import server, tell_everything, using
 
     with server(tmp_path_factory.mktemp("prefect")) as url, using(url):
         yield url
+        tell_everything()
 
 
 @pytest.fixture(scope="session")

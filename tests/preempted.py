@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
+from distributed import Client
+
 import tuneflow
-from tests.clusters import until
+from tests.clusters import until, worker
+from tests.objectives import environ_with_repository
 from tuneflow.events import Closed
 from tuneflow.opened import OpenStudy
 from tuneflow.outcomes import stored_outcomes
@@ -18,6 +22,8 @@ HELD = 10
 """The trial waits once it has come to this level."""
 RARELY = {"every": 1000}
 """A period that never comes."""
+FIRST, SECOND = "first", "second"
+"""The workers: one that is taken away, and one that joins."""
 
 COMMAND = """
 import json, os, signal, sys, time
@@ -39,6 +45,23 @@ while level < LEVELS:
     if ends:
         sys.exit(0)
 """.replace("LEVELS", str(LEVELS)).replace("HELD", str(HELD))
+
+
+@contextmanager
+def started(tmp_path, address, name, *options, **env):
+    """A `dask worker`, once it is there."""
+    local = tmp_path / name
+    local.mkdir()
+    fixed = ("--local-directory", local, "--name", name)
+    variables = {**environ_with_repository(), **env}
+    with worker(address, *fixed, *options, env=variables) as process:
+        with Client(address, set_as_default=False) as client:
+            until(lambda: name in names(client), 90)
+        yield process
+
+
+def names(client):
+    return [worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
 
 
 def objective(folder, form="thread", *, stubborn=False):

@@ -60,8 +60,8 @@ def without():
             yield
 
 
-def end_temporary():
-    """End the server that Prefect has started by itself, once it has been told everything."""
+def tell_everything():
+    """Have the server told what is still to be told; without it Prefect would wait at the end."""
 
     async def drain():
         for drained in (APILogWorker.drain_all(), EventsWorker.drain_all()):
@@ -69,6 +69,11 @@ def end_temporary():
                 await drained
 
     run_coro_as_sync(drain())
+
+
+def end_temporary():
+    """End the server that Prefect has started by itself, once it has been told everything."""
+    tell_everything()
     SubprocessASGIServer().stop()
 
 

@@ -50,7 +50,8 @@ class Interrupts:
             yield self
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # One that Python does not know of cannot be put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @contextmanager
     def allowed(self) -> Iterator[None]:

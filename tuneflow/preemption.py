@@ -13,6 +13,7 @@ while trials run.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -66,7 +67,7 @@ def announce(reason: str, grace: float | None = None, place: str | None = None) 
         grace: seconds that they have. Default: what ``TUNEFLOW_PREEMPTION_GRACE`` says, else 25.
         place: the address of a Dask worker in this process, to tell its trials alone.
     """
-    notice = Notice(reason, grace_seconds() if grace is None else grace, place)
+    notice = Notice(reason, grace_seconds() if grace is None else _bounded(grace), place)
     notices.announce(notice)
     return notice
 
@@ -77,8 +78,15 @@ def grace_seconds() -> float:
     try:
         seconds = float(text) if text.strip() else _DEFAULT_GRACE
     except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds):
         logger.warning("%s=%s is no number of seconds; %g it is", GRACE, text, _DEFAULT_GRACE)
         return _DEFAULT_GRACE
+    return _bounded(seconds)
+
+
+def _bounded(seconds: float) -> float:
+    """Return seconds that can be waited for."""
     return min(max(seconds, 0.0), threading.TIMEOUT_MAX)
 
 
@@ -89,12 +97,12 @@ class Notices:
         self._came: dict[str | None, Notice] = {}
         self._running: Counter[tuple[Control, str | None]] = Counter()
         self._hearing: list[Callable[[Notice], None]] = []
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
         self._watcher: threading.Thread | None = None
 
     def announce(self, notice: Notice) -> None:
         """Pass a notice on, unless it is known already."""
-        with self._changed:
+        with self._lock:
             if notice.place in self._came:
                 return
             self._came[notice.place] = notice
@@ -102,20 +110,22 @@ class Notices:
         if has_trials:
             logger.warning("preemption: %s; trials have %g s", notice.reason, notice.grace)
         self._tell("preempt", notice.place)
-        ending = threading.Timer(notice.grace, self._tell, ("abandon", notice.place))
-        ending.daemon = True
-        ending.start()
+        if has_trials:
+            # Those that begin from now on end at once.
+            ending = threading.Timer(notice.grace, self._tell, ("abandon", notice.place))
+            ending.daemon = True
+            ending.start()
         for hear in hearing:
             hear(notice)
 
     def of(self, place: str | None = None) -> Notice | None:
         """Return the notice that concerns a place, or None."""
-        with self._changed:
+        with self._lock:
             return self._came.get(place) or self._came.get(None)
 
     def hear(self, callback: Callable[[Notice], None]) -> None:
         """Call ``callback`` with each notice from now on, and with those that came before."""
-        with self._changed:
+        with self._lock:
             self._hearing.append(callback)
             came = list(self._came.values())
             self._watch()
@@ -124,7 +134,7 @@ class Notices:
 
     def forget(self, callback: Callable[[Notice], None], place: str | None) -> None:
         """End what `hear` began, and drop the notices of a place that is gone."""
-        with self._changed:
+        with self._lock:
             if callback in self._hearing:
                 self._hearing.remove(callback)
             if place is not None:
@@ -133,7 +143,7 @@ class Notices:
     @contextmanager
     def listening(self, control: Control, place: str | None = None) -> Iterator[None]:
         """Tell a trial of notices meanwhile, and of one that came before."""
-        with self._changed:
+        with self._lock:
             self._running[control, place] += 1
             self._watch()
             came = self.of(place)
@@ -142,40 +152,46 @@ class Notices:
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._running[control, place] -= 1
                 self._running = +self._running
-                self._changed.notify_all()
 
     def is_over(self, place: str | None = None) -> bool:
         """Return whether no trial runs at a place, or anywhere in this process."""
-        with self._changed:
+        with self._lock:
             return not self._at(place)
-
-    def await_end(self, seconds: float, place: str | None = None) -> bool:
-        """Wait until no trial runs at a place; return whether it came to that."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._at(place), seconds)
 
     def _at(self, place: str | None) -> list[Control]:
         return [control for control, at in self._running if place is None or at == place]
 
     def _tell(self, how: Literal["preempt", "abandon"], place: str | None) -> None:
-        with self._changed:
+        with self._lock:
             controls = self._at(place)
         for control in controls:
             control.request(how)
 
     def _watch(self) -> None:
-        """Look for the file from now on, if there is to be one."""
-        if os.environ.get(FILE) and self._watcher is None:
+        """Look for the file from now on, if there is to be one.
+
+        A process that was forked has no thread of the one before it.
+        """
+        is_watching = self._watcher is not None and self._watcher.is_alive()
+        if os.environ.get(FILE) and None not in self._came and not is_watching:
             self._watcher = threading.Thread(target=self._look, name="preemption", daemon=True)
             self._watcher.start()
 
     def _look(self) -> None:
-        while not (path := os.environ.get(FILE, "")) or not Path(path).exists():
+        while not (path := os.environ.get(FILE, "")) or not _is_there(path):
             time.sleep(_LOOK)
         announce(f"there is a notice at {path}")
+
+
+def _is_there(path: str) -> bool:
+    """Return whether there is such a file, as far as can be seen now."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 notices = Notices()

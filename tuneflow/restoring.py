@@ -102,6 +102,9 @@ class Restoring:
     def run(self, manifest: Manifest) -> None:
         """Fetch all files. Raises `CheckpointCorruptError` if one is not what was stored."""
         threads = AT_ONCE if local_root(self._store.url) is None else COPIES_AT_ONCE
+        large = [part for part in _ranges(manifest) if part.size > _RANGE]
+        # Whatever a manifest says: no more streams are made than there are bytes for.
+        in_parallel(self._check_size, large, threads)
         for entry in manifest.files:
             file = self._target / entry.path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,8 +114,7 @@ class Restoring:
         except BaseException:
             self._gate.close()
             raise
-        wholes = _ranges(manifest)
-        in_parallel(self._verify, [part for part in wholes if part.size > _RANGE], COPIES_AT_ONCE)
+        in_parallel(self._verify, large, COPIES_AT_ONCE)
 
     def _fetch(self, piece: _Range) -> None:
         """Write some bytes to their place, and verify them if they are all of their part."""

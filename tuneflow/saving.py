@@ -89,6 +89,18 @@ class Reports:
             tuple(self.made), raw.checkpoint, temporary=raw.temporary, scratch=scratch
         )
 
+    def amend(self, source: Path, scratch: Path) -> None:
+        """Store a checkpoint of the newest report after all; it is told once more, with that.
+
+        Args:
+            source: the checkpoint.
+            scratch: see `accept`.
+        """
+        newest = self.made.pop()
+        ref = checkpoint_ref(*self._segment.key, newest.resource)
+        self.made.append(replace(newest, checkpoint=ref))
+        self._saver.add_checkpoint(tuple(self.made), source, temporary=False, scratch=scratch)
+
     def tell(self) -> None:
         """Tell the reports that count by now. Raises what storing a checkpoint raised."""
         while reports := self._saver.take():

@@ -18,6 +18,7 @@ from tuneflow.checkpoints import Checkpoints
 from tuneflow.errors import CheckpointCorruptError, ObjectiveError, SpecError
 from tuneflow.job import Job
 from tuneflow.objective.control import Control, How
+from tuneflow.objective.failures import is_terminated
 from tuneflow.objective.metrics import reported_instead
 from tuneflow.objective.output import Log
 from tuneflow.objective.scratch import new_path
@@ -48,6 +49,15 @@ __all__ = ["Control", "How", "Job", "run_segment"]
 Emit: TypeAlias = Callable[[Report], None]
 """Told each report of the segment once it counts. The objective waits meanwhile, unless it has
 gone on while the report's checkpoint, or one before it, was being stored."""
+
+_NOTICE = 2.0
+"""Seconds that a notice may come after the SIGTERM that has ended an objective."""
+
+_MOMENT = 0.1
+"""Seconds that it may come after the end of a command that offers checkpoints."""
+
+_LOOK = 0.01
+"""Seconds between two looks whether it has come."""
 
 
 def run_segment(
@@ -175,6 +185,7 @@ class _Run:
         else:
             self.trial, replayed = warm
             self.reports.replay(replayed)
+            self.saves = self.segment.checkpoint is not None
             self.at_report = True
 
     def _start(self, own: Sequence[str]) -> None:
@@ -205,8 +216,10 @@ class _Run:
         self._interrupt()
 
     def _interrupt(self) -> None:
-        if self.trial is not None:
-            self.trial.stream.interrupt()
+        # Another thread may put the trial aside meanwhile.
+        trial = self.trial
+        if trial is not None:
+            trial.stream.interrupt()
 
     def _pull(self, stream: Stream) -> _Ending:
         """Take reports until something ends the segment."""
@@ -238,10 +251,30 @@ class _Run:
         return None
 
     def _ended(self, event: Ended, stream: Stream) -> _Ending:
-        """Return how a segment ends whose objective has ended by itself."""
-        if self.is_hurried and stream.saves_by_ending:
-            return _Ending(None)
+        """Return how a segment ends whose objective has ended by itself.
+
+        It may have been ended with its machine, by a signal to all processes that got to it first.
+        """
+        if event.failure is not None and is_terminated(event.failure):
+            self._await_notice(_NOTICE)
+        elif stream.saves_by_ending and self.saves:
+            self._await_notice(_MOMENT)
+        if self.control.requested == "preempt" and (event.failure or stream.saves_by_ending):
+            return self._left(stream)
         return _Ending("failed" if event.failure else "completed", event.failure)
+
+    def _await_notice(self, seconds: float) -> None:
+        """Wait for what tells that the machine is about to go, if it does."""
+        deadline = time.monotonic() + seconds
+        while self.control.requested is None and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+
+    def _left(self, stream: Stream) -> _Ending:
+        """Leave a segment with the last checkpoint that it named, wanted by then or not."""
+        path = stream.unwanted()
+        if path is not None and self.reports.made:
+            self.reports.amend(path, self._scratch())
+        return _Ending(None)
 
     def _is_reached(self) -> bool:
         until = self.segment.until

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from distributed import Client, Security, default_client
 
+import tuneflow
 from tests.clusters import await_workers, is_alive, process, scheduler, until, worker
 from tuneflow.errors import ClusterError, ObjectiveError, StorageError
 from tuneflow.executors import dask_flight
@@ -361,7 +362,7 @@ def some(gate, notes):
         note(notes, config["x"])
         if config.get("kills"):
             os.kill(os.getpid(), signal.SIGKILL)
-        while config.get("waits") and not gate.exists():
+        while config.get("waits") and not gate.exists() and not tuneflow.preempted():
             time.sleep(0.01)
         yield {"loss": 1.0}
 
@@ -420,6 +421,16 @@ class TestShortSegments:
             12: "completed",
         }
         assert notes.read_text().split() == ["10", "12"]
+
+    def test_one_that_waits_in_a_task_never_begins_when_the_driver_goes(self, job, gate, notes):
+        with self.opened(job, gate, notes, workers=1) as executor:
+            for number in range(10, 14):
+                executor.submit(Segment(number, 0, {"x": number, "waits": number == 10}))
+            assert executor.wait(0.0) == []
+            until(lambda: notes.read_text() or executor.wait(0.01))
+            executor.preempt(PATIENCE)
+            executor.close(abandon=True)
+        assert notes.read_text().split() == ["10"]
 
     def test_one_that_kills_its_worker_is_lost_and_those_in_its_task_are_not(
         self, job, gate, notes

@@ -113,7 +113,7 @@ def end():
     os._exit(1)
 
 
-def tune(folder, train, trials=4, losses=3, **executor):
+def tune(folder, train, trials=4, losses=3, study=(), **executor):
     """Run a study of as many trials, each of which makes four steps."""
     return tuneflow.tune(
         train,
@@ -125,6 +125,7 @@ def tune(folder, train, trials=4, losses=3, **executor):
         name="study",
         storage=storage_of(folder),
         budget={"max_losses_per_trial": losses},
+        **dict(study),
         executor=DaskExecutor(**executor),
         progress=False,
     )
@@ -215,6 +216,22 @@ class TestPoison:
         result = tune(tmp_path, objective(notes, end), losses=losses)
         assert "4 workers" in assert_only_the_poison_failed(result, "lost")
         assert len(notes.tries(POISON)) == 4 * (1 + losses)
+
+    @pytest.mark.parametrize("round_size", [None, "all"])
+    def test_what_it_had_come_to_before_it_was_lost_counts(self, round_size, tmp_path, notes):
+        """What a worker says in its last milliseconds is not heard."""
+
+        def end_in_a_while():
+            time.sleep(0.5)
+            end()
+
+        study = {"round_size": round_size, "checkpoints": {"background": False}}
+        train = objective(notes, end_in_a_while, at=3)
+        result = tune(tmp_path, train, trials=2, losses=1, study=study)
+        assert_only_the_poison_failed(result, "lost")
+        assert result.trials[POISON].resource == 2
+        computed = Counter(level for trial, level, _ in notes.steps if trial == POISON)
+        assert computed == {1: 1, 2: 1, 3: 8}
 
     def test_those_beside_it_on_the_same_worker_are_not_blamed(self, tmp_path, notes):
         """Their first step takes longer than it needs to end the worker, each time."""

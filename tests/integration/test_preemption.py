@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import psutil
 import pytest
 from distributed import Client
 
-from tests.clusters import scheduler, until, worker
+from tests.clusters import scheduler, until
 from tests.command import command, journal, tuneflow, url_of, write
 from tests.objectives import environ_with_repository
 from tests.preempted import (
+    FIRST,
     HELD,
     LEVELS,
     RARELY,
+    SECOND,
     LongTrial,
     check_uninterrupted,
     levels,
+    names,
     newest_checkpoint,
     objective,
+    started,
 )
+from tests.servers import free_port
+from tuneflow.executors.dask_cluster import has_retired
 from tuneflow.executors.placement import Request
 from tuneflow.opened import OpenStudy
 from tuneflow.preemption import FILE, GRACE
@@ -38,30 +44,11 @@ from tuneflow.spec import study_from_json
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-FIRST, SECOND = "first", "second"
-
 
 @pytest.fixture
 def address(tmp_path):
     with scheduler(tmp_path) as (address, _):
         yield address
-
-
-@contextmanager
-def started(tmp_path, address, name, *options, **env):
-    """A `dask worker`, once it is there."""
-    local = tmp_path / name
-    local.mkdir()
-    fixed = ("--local-directory", local, "--name", name)
-    variables = {**environ_with_repository(), **env}
-    with worker(address, *fixed, *options, env=variables) as process:
-        with Client(address, set_as_default=False) as client:
-            until(lambda: name in names(client), 90)
-        yield process
-
-
-def names(client):
-    return [worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
 
 
 NANNY = pytest.mark.parametrize("nanny", [(), ("--no-nanny",)], ids=["nanny", "no nanny"])
@@ -80,12 +67,13 @@ def test_after_sigterm_a_trial_goes_on_elsewhere_from_where_it_was(tmp_path, add
     assert check_uninterrupted(opened, trial.levels()).worker == SECOND
 
 
-def test_so_it_does_where_all_processes_of_the_machine_are_signalled(tmp_path, address):
+@pytest.mark.parametrize("form", ["process", "command"])
+def test_so_it_does_where_all_processes_of_the_machine_are_signalled(tmp_path, address, form):
     with started(tmp_path, address, FIRST) as first:
-        trial = LongTrial(tmp_path, address, "process")
+        trial = LongTrial(tmp_path, address, form)
         trial.await_held()
         with started(tmp_path, address, SECOND):
-            for process in (*psutil.Process(first.pid).children(recursive=True), first):
+            for process in (*reversed(psutil.Process(first.pid).children(recursive=True)), first):
                 process.send_signal(signal.SIGTERM)
             first.wait(90)
             opened = trial.await_elsewhere()
@@ -130,6 +118,23 @@ def test_a_worker_that_is_retired_as_adaptive_clusters_do_lets_its_trial_go(
             first.wait(90)
             opened = trial.await_elsewhere()
     check_uninterrupted(opened, trial.levels())
+
+
+def test_a_worker_that_dies_where_another_one_had_retired_has_died(tmp_path, address):
+    """Pods keep their addresses, and a trial that kills its workers is to be found out."""
+    fixed = ("--no-nanny", "--worker-port", str(free_port()))
+    with Client(address, set_as_default=False) as client:
+        with started(tmp_path, address, FIRST, *fixed) as first:
+            client.retire_workers(names=[FIRST], close_workers=True, remove=True)
+            first.wait(90)
+            (at,) = (topic for topic in client.get_events() if topic.startswith("tcp://"))
+            assert has_retired(client, at)
+        with started(tmp_path, address, SECOND, *fixed) as second:
+            assert names(client) == [SECOND]
+            assert client.nthreads() == {at: 1}
+            second.kill()
+            until(lambda: not client.nthreads())
+            assert not has_retired(client, at)
 
 
 def test_a_notice_file_has_a_worker_take_nothing_more_and_go(tmp_path, address):

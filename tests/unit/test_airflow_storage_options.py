@@ -128,6 +128,17 @@ class TestAzure:
             "AZURE_ALLOW_HTTP": "true",
         }
 
+    def test_a_connection_string_of_a_national_cloud(self):
+        text = (
+            f"DefaultEndpointsProtocol=https;AccountName=lab;AccountKey={SECRET};"
+            "EndpointSuffix=core.chinacloudapi.cn"
+        )
+        assert of("az", "wasb", {"connection_string": text}) == {
+            "AZURE_STORAGE_ACCOUNT_NAME": "lab",
+            "AZURE_STORAGE_ACCOUNT_KEY": SECRET,
+            "AZURE_STORAGE_ENDPOINT": "https://lab.blob.core.chinacloudapi.cn",
+        }
+
 
 class TestGoogle:
     @pytest.mark.parametrize("prefix", ["", "extra__google_cloud_platform__"])

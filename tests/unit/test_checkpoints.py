@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from blake3 import blake3
 
 from tests.unit.test_manifest import VERSION_1
 from tuneflow import blobs, checkpoint_files, restoring, storing
-from tuneflow.checkpoints import Checkpoints
+from tuneflow.checkpoints import Checkpoints, FileEntry
 from tuneflow.errors import CheckpointCorruptError, SpecError, StorageError
 from tuneflow.store import NotFound, Store
 
@@ -408,6 +409,17 @@ class TestDamage:
         with pytest.raises(CheckpointCorruptError, match=f"^checkpoint {REF}: weights"):
             Checkpoints(distant).restore(REF, tmp_path / "target")
         assert list((tmp_path / "target").iterdir()) == []
+
+    def test_restore_believes_no_manifest_about_a_size_that_nothing_has(
+        self, checkpoints, store, source, tmp_path
+    ):
+        manifest = checkpoints.save(f"{REF[:-5]}1.json", source / "model.bin", resource=1)
+        (entry,) = manifest.files
+        huge = FileEntry(entry.path, (replace(entry.parts[0], size=2**52),))
+        other = REF.replace("27", "28")
+        store.put(other, replace(manifest, files=(huge,)).to_bytes())
+        with pytest.raises(CheckpointCorruptError, match=rf"7000 bytes instead of {2**52}"):
+            checkpoints.restore(other, tmp_path / "target")
 
     @pytest.mark.parametrize(
         ("how", "message"),

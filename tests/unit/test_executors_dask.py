@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
@@ -10,8 +11,11 @@ import pytest
 from tuneflow.errors import ClusterError, SpecError
 from tuneflow.executors import dask_local
 from tuneflow.executors.dask import DaskExecutor
+from tuneflow.executors.dask_flight import Flight
+from tuneflow.executors.dask_orders import Orders
 from tuneflow.executors.placement import Request
 from tuneflow.plugins import make
+from tuneflow.trial import Segment
 
 
 def python(script):
@@ -84,3 +88,25 @@ def test_the_other_executors_do_not_import_dask():
     )
     done = python(script)
     assert done.stdout == "[]\n", done.stderr
+
+
+class BrokenClient:
+    """Of a cluster whose workers answer with errors, whatever they are asked."""
+
+    def __init__(self, error):
+        self.error = error
+        self.loop = self
+
+    def add_callback(self, send):
+        asyncio.run(send())
+
+    async def run(self, *args, **options):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("closing"), KeyError("worker")])
+def test_what_was_on_a_worker_that_cannot_be_asked_any_more_is_launched_again(error):
+    flight = Flight(7, Segment(0, 0, {}), Request(), "tcp://10.0.0.1:1")
+    gone = []
+    Orders(BrokenClient(error), "topic", {7}).follow(flight, gone.append)
+    assert gone == [7]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from distributed import Status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,9 +31,10 @@ from benchmarks.spot_week import (
     section,
     simulate,
 )
-from tests.objectives import Runner, levels, script, until_true
-from tuneflow import preemption
+from tests.objectives import Runner, environ_with_repository, levels, script, until_true
+from tuneflow import preemption, worker
 from tuneflow.events import Closed, Launched, Reported
+from tuneflow.executors import dask_preemption
 from tuneflow.interrupt import Interrupts, Terminated
 from tuneflow.objective import PythonObjective
 from tuneflow.objective.control import Control
@@ -96,18 +103,78 @@ class TestNotices:
             until_true(lambda: control.requested == "preempt")
         assert str(path) in notices.of().reason
 
-    def test_it_waits_until_nothing_runs(self, notices):
+    def test_a_file_that_cannot_be_seen_now_may_be_there_later(
+        self, notices, monkeypatch, tmp_path
+    ):
+        monkeypatch.setattr(preemption, "_LOOK", 0.01)
+        monkeypatch.setenv(preemption.FILE, "x" * 10_000)
         control = Control()
-        with notices.listening(control, HERE):
-            assert not notices.await_end(0.01, HERE)
-        assert notices.await_end(0.01, HERE)
+        with notices.listening(control):
+            watcher = notices._watcher
+            watcher.join(0.1)
+            monkeypatch.setenv(preemption.FILE, str(tmp_path))
+            until_true(lambda: control.requested == "preempt")
+
+    def test_a_process_that_was_forked_looks_for_the_file_too(self, tmp_path):
+        environment = {**environ_with_repository(), preemption.FILE: str(tmp_path / "notice")}
+        command = [sys.executable, "-c", FORKED]
+        subprocess.run(command, env=environment, check=True, timeout=60)
+
+    def test_where_no_trial_runs_nothing_waits_for_the_end_of_its_grace(self, notices):
+        before = set(threading.enumerate())
+        preemption.announce("maintenance", grace=60)
+        assert set(threading.enumerate()) <= before
+
+    def test_a_grace_without_end_has_none(self, notices):
+        control = Control()
+        with notices.listening(control):
+            notice = preemption.announce("maintenance", grace=math.inf)
+        assert notice.grace == threading.TIMEOUT_MAX
 
     @pytest.mark.parametrize(
-        ("text", "seconds"), [("", 25), ("90", 90), ("0.5", 0.5), ("-3", 0), ("soon", 25)]
+        ("text", "seconds"),
+        [("", 25), ("90", 90), ("0.5", 0.5), ("-3", 0), ("soon", 25), ("nan", 25)],
     )
     def test_the_grace_is_what_the_environment_says(self, monkeypatch, text, seconds):
         monkeypatch.setenv(preemption.GRACE, text)
         assert preemption.grace_seconds() == seconds
+
+
+class TestLeaving:
+    @pytest.mark.parametrize(("said", "seconds"), [(None, 0.0), (60.0, 60.0)])
+    def test_the_trials_of_a_worker_have_as_long_as_is_said(self, monkeypatch, said, seconds):
+        made = Notices()
+        monkeypatch.setattr(preemption, "notices", made)
+        monkeypatch.setattr(dask_preemption, "notices", made)
+        monkeypatch.setenv(preemption.GRACE, "0")
+        if said is not None:
+            preemption.announce("maintenance", grace=said)
+        leaving = SimpleNamespace(
+            address=HERE,
+            status=Status.closing,
+            state=SimpleNamespace(executing=(), long_running=()),
+            log_event=lambda topic, event: None,
+        )
+        asyncio.run(dask_preemption.Leaving(leaving).leave("it is retired"))
+        assert made.of(HERE).grace == seconds
+
+
+FORKED = """
+import os, time
+from pathlib import Path
+from tuneflow.objective.control import Control
+from tuneflow.preemption import FILE, notices
+
+with notices.listening(Control()):
+    pid = os.fork()
+    if pid:
+        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    control = Control()
+    with notices.listening(control):
+        Path(os.environ[FILE]).touch()
+        while not control.requested:
+            time.sleep(0.01)
+"""
 
 
 def counting(config):
@@ -181,6 +248,41 @@ class TestTrials:
         done = runner.run(PythonObjective(train), Segment(0, 0, {}), emit=preempt_at(runner, 7))
         assert (done, levels(runner.emitted)[-1]) == (None, 10)
 
+    def test_one_that_was_kept_warm_comes_to_its_next_checkpoint_too(self, runner):
+        """It has gone on beyond the checkpoint that its next segment is given."""
+        runner.configure(checkpoint_every=1, warm=60.0)
+
+        def train(config):
+            for level in range(1, 100):
+                save = (lambda folder: (folder / "x").touch()) if level % 3 == 1 else None
+                tuneflow.report(loss=1.0, checkpoint=save)
+
+        objective = PythonObjective(train)
+        paused = runner.run(objective, Segment(0, 0, {}, until=2))
+        newest = paused.reports[0].checkpoint
+        following = Segment(0, 1, {}, start=1, until=90, checkpoint=newest)
+        done = runner.run(objective, following, emit=preempt_at(runner, 2))
+        assert (done, levels(runner.emitted)) == (None, [2, 3, 4])
+        assert "4.json" in checkpoints(runner)
+
+    def test_one_that_fails_after_its_notice_may_have_failed_for_that(self, runner):
+        began = threading.Event()
+
+        def train(config):
+            began.set()
+            while not (tuneflow.preempted() or config["alone"]):
+                time.sleep(0.001)
+            raise OSError("a process that loads data is gone")
+
+        def tell():
+            began.wait(20)
+            runner.control.preempt()
+
+        threading.Thread(target=tell, daemon=True).start()
+        objective = PythonObjective(train)
+        assert runner.run(objective, Segment(0, 0, {"alone": False})) is None
+        assert runner.run(objective, Segment(1, 0, {"alone": True})).status == "failed"
+
     def test_told_before_it_began_it_runs_nothing(self, runner):
         control = Control()
         control.preempt()
@@ -253,8 +355,40 @@ class TestTrials:
         done = runner.run(objective, Segment(0, 0, {"lr": 1}), emit=preempt_at(runner, 1))
         assert (done, levels(runner.emitted)) == (None, [1])
 
+    @pytest.mark.parametrize("ends", ["os.kill(os.getpid(), 15)", "sys.exit(0)", "sys.exit(1)"])
+    def test_a_command_that_is_signalled_before_its_worker_has_not_ended_by_itself(
+        self, runner, tmp_path, ends
+    ):
+        """The checkpoint that it named last was not wanted then, and counts all the same."""
+        objective = script(tmp_path, SIGNALLED + ends)
+
+        def tell():
+            until_true(lambda: runner.emitted)
+            (tmp_path / "go").touch()
+            runner.control.preempt()
+
+        threading.Thread(target=tell, daemon=True).start()
+        segment = Segment(0, 0, {"lr": 1, "go": str(tmp_path / "go")})
+        assert runner.run(objective, segment) is None
+        assert checkpoints(runner) == ["1.json"]
+
+    def test_a_command_that_somebody_ends_has_failed(self, runner, tmp_path, monkeypatch):
+        monkeypatch.setattr(worker, "_NOTICE", 0.05)
+        objective = script(tmp_path, "import os; os.kill(os.getpid(), 15)")
+        outcome = runner.run(objective, Segment(0, 0, {"lr": 1}))
+        assert (outcome.status, outcome.failure.message) == ("failed", "killed by SIGTERM")
+
 
 FOREVER = "while True: time.sleep(0.01)\n"
+SIGNALLED = """
+import json, os, signal, sys, time
+go = json.load(open(os.environ["TUNEFLOW_CONFIG"]))["go"]
+open(os.environ["TUNEFLOW_CHECKPOINT_DIR"] + "/last", "w").close()
+signal.signal(signal.SIGTERM, lambda number, frame: None)
+print('{"loss": 0.5, "checkpoint": "last"}', flush=True)
+while not os.path.exists(go): time.sleep(0.001)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+"""
 SAVING = """
 import os, signal, sys, time
 

@@ -264,6 +264,21 @@ def test_a_missing_start_checkpoint_fails_the_segment(runner):
     )
 
 
+@pytest.mark.parametrize("name", ["abc", "²", "nan", "1\u0662", "2.json-", "-1"])
+def test_what_is_no_checkpoint_among_them_is_left_alone(tmp_path, name):
+    runner = Runner(tmp_path, warm=0)
+    objective = PythonObjective(counting)
+    first = runner.run(objective, Segment(0, 0, {}, until=3))
+    strangers = [f"trials/000000/checkpoints/{number:04d}-{name}.json" for number in (0, 1)]
+    for stranger in strangers:
+        Store(runner.job.storage).put(stranger, b"garbage")
+    damage_blobs(tmp_path)
+    second = Segment(0, 1, {}, start=3, until=4, checkpoint=first.reports[-1].checkpoint)
+    assert runner.run(objective, second).failure.kind == "CheckpointCorruptError"
+    assert runner.run(objective, Segment(1, 0, {}, until=2)).status == "paused"
+    assert all(map(Store(runner.job.storage).exists, strangers))
+
+
 class Crash(BaseException):
     """Ends a run as a lost machine would: nothing is written any more."""
 

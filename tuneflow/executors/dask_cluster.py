@@ -156,11 +156,17 @@ def has_retired(client: Client, address: str) -> bool:
 
     A nanny that ends a worker for its memory does so by a signal, as those do who preempt it.
     """
-    ended: Sequence[tuple[float, Any]] = client.get_events(_MEMORY)
-    if any(event["worker"] == address for _, event in ended):
-        return False
     events: Sequence[tuple[float, Any]] = client.get_events(address)
-    actions = {event.get("action"): event for _, event in events}
+    actions: dict[Any, Any] = {}
+    joined = 0.0
+    for at, event in events:
+        if event.get("action") == "add-worker":
+            # Another one had the address before.
+            actions, joined = {}, at
+        actions[event.get("action")] = event
+    ended: Sequence[tuple[float, Any]] = client.get_events(_MEMORY)
+    if any(event["worker"] == address and at >= joined for at, event in ended):
+        return False
     removal = actions.get("remove-worker", {})
     return dask_preemption.ACTION in actions or bool(removal.get("expected"))
 

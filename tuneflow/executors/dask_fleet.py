@@ -6,6 +6,7 @@ What a worker says, and what the tasks come to, is heard by `tuneflow.executors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -147,7 +148,7 @@ class Fleet:
         if flight.began:
             self.orders.tell(flight, "stop")
             return
-        self._withdraw(flight)
+        self.withdraw(flight)
         self.end(flight, stopped(flight.segment))
 
     def clear(self) -> None:
@@ -251,7 +252,7 @@ class Fleet:
 
     def relaunch(self, flight: Flight, deaths: int = 1) -> None:
         """Launch a segment again, alone, unless too many workers died with it."""
-        self._withdraw(flight)
+        self.withdraw(flight)
         flight.deaths += deaths
         if flight.stopping:
             self.end(flight, stopped(flight.segment))
@@ -260,7 +261,7 @@ class Fleet:
         else:
             self._forget(flight)
             again = self._announce(flight.segment)
-            again.deaths, again.reached = flight.deaths, flight.reached
+            again.deaths, again.reports = flight.deaths, flight.reports
             if again.is_suspect:
                 self._suspects.hold(again)
             else:
@@ -286,6 +287,9 @@ class Fleet:
         """Say how a segment ended."""
         self._forget(flight)
         self._requests.ended(flight.segment)
+        if not outcome.ended:
+            # No worker says it, so what had been reported by then is not in it yet.
+            outcome = replace(outcome, reports=tuple(flight.reports))
         self.ready.append(Ended(outcome))
         if outcome.status == "paused" and flight.where:
             self._homes[outcome.trial] = flight.where
@@ -303,7 +307,8 @@ class Fleet:
         self._suspects.forget(flight)
         self._placement.free(flight.launch)
 
-    def _withdraw(self, flight: Flight) -> None:
+    def withdraw(self, flight: Flight) -> None:
+        """Take a launch back, so that it does not begin, or is ended if it just does."""
         self._withdrawn.add(flight.launch)
         future = flight.future
         if future is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from distributed import CancelledError, Future
@@ -11,7 +11,7 @@ from distributed.scheduler import KilledWorker
 
 from tuneflow.errors import ObjectiveError
 from tuneflow.executors.placement import Request
-from tuneflow.trial import Failure, Outcome, Resource, Segment
+from tuneflow.trial import Failure, Outcome, Report, Segment
 
 if TYPE_CHECKING:
     from tuneflow.worker import How
@@ -37,7 +37,7 @@ class Flight:
         began: whether it has begun there.
         stopping: whether it is to end as stopped.
         told: the worker that was told to end it, and how.
-        reached: the highest level that it has reported, in earlier launches too.
+        reports: what it has reported, in earlier launches too; each level once.
         deaths: how many workers have died with it since it got there.
         roams: whether Dask may run it elsewhere by itself.
         is_followed: whether it is being asked of a worker that is about to go.
@@ -52,7 +52,7 @@ class Flight:
     began: bool = False
     stopping: bool = False
     told: tuple[str, How] | None = None
-    reached: Resource | None = None
+    reports: list[Report] = field(default_factory=list)
     deaths: int = 0
     roams: bool = False
     is_followed: bool = False
@@ -62,10 +62,11 @@ class Flight:
         """Whether it may be what its workers die of."""
         return self.deaths >= _SUSPICIOUS
 
-    def note(self, level: Resource) -> None:
+    def note(self, report: Report) -> None:
         """Take note of a report: a segment that gets on is not what its workers die of."""
-        if self.reached is None or level > self.reached:
-            self.reached, self.deaths = level, 0
+        if not self.reports or report.resource > self.reports[-1].resource:
+            self.reports.append(report)
+            self.deaths = 0
 
 
 @dataclass(slots=True)

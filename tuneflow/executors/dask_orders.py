@@ -75,7 +75,8 @@ class Orders:
         later(self._client, ask)
 
     async def _saves(self, worker: str, launch: int) -> bool:
-        with suppress(OSError, asyncio.TimeoutError):
+        # Whatever comes of asking a worker that goes: nobody else would say that it has gone.
+        with suppress(Exception):
             return await asyncio.wait_for(self._send(worker, launch, "preempt"), _ANSWER)
         return False
 

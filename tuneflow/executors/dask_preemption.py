@@ -160,7 +160,9 @@ class Leaving:
         worker.log_event(worker.address, {"action": ACTION, "reason": reason})
         if not is_closing:
             worker.status = Status.closing_gracefully
-        notice = announce(reason, place=worker.address)
+        # One of the whole process may say how long its trials have.
+        known = notices.of(worker.address)
+        notice = announce(reason, known.grace if known else None, worker.address)
         deadline = time.monotonic() + notice.grace + _SLACK
         while self._is_busy():
             if time.monotonic() >= deadline:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Client, Future
 
-from tuneflow.errors import ClusterError, StorageError
+from tuneflow.errors import ClusterError, StorageError, TuneflowError
 from tuneflow.executors.base import Message, Progress
 from tuneflow.executors.dask_cluster import address_of, later
 from tuneflow.executors.dask_fleet import Fleet
@@ -38,7 +38,7 @@ from tuneflow.trial import Outcome, Report, Segment
 
 if TYPE_CHECKING:
     from tuneflow.objective import Objective
-    from tuneflow.worker import Job
+    from tuneflow.worker import How, Job
 
 # Seconds that workers have to let go of a study's data; a hanging one must not hold up the end.
 _FORGETTING = 2.0
@@ -136,17 +136,26 @@ class Session:
 
     def preempt(self, grace: float) -> None:
         """Have all segments save a checkpoint and end without an outcome, but wait not long."""
-        flights = [flight for flight in self._fleet.flights.values() if flight.began]
-        for flight in flights:
-            self._fleet.orders.tell(flight, "preempt")
-        self._await_end(flights, grace)
+        self._end_all("preempt", grace)
 
     def abandon(self, grace: float) -> None:
         """End all segments without an outcome, and wait until they have ended, but not long."""
+        self._end_all("abandon", grace)
+
+    def _end_all(self, how: How, grace: float) -> None:
+        """Tell all that has begun to end, and have nothing begin in its place.
+
+        The latest first: what waits in a task would begin as soon as the one before it has ended.
+        """
+        # Those whose beginning was not heard yet are to be told as well.
+        with suppress(TuneflowError):
+            self._gather(0.0)
         flights = list(self._fleet.flights.values())
-        for flight in flights:
+        for flight in reversed(flights):
             if flight.began or not flight.alone:
-                self._fleet.orders.tell(flight, "abandon")
+                self._fleet.orders.tell(flight, how)
+            else:
+                self._fleet.withdraw(flight)
         self._await_end([flight for flight in flights if flight.began], grace)
 
     def _await_end(self, flights: list[Flight], grace: float) -> None:
@@ -222,7 +231,7 @@ class Session:
             fleet.orders.tell(flight, "stop")
         for data in message["reports"]:
             report = Report.from_json(data)
-            flight.note(report.resource)
+            flight.note(report)
             fleet.ready.append(Progress(*flight.segment.key, report, worker))
         if outcome is not None:
             fleet.end(flight, Outcome.from_json(outcome))

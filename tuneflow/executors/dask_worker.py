@@ -57,6 +57,10 @@ def run(
         for (launch, data), control in zip(batch, controls, strict=True):
             say = functools.partial(outbox.say, launch)
             _run_one(kept, Segment.from_json(data), control, say, gpu)
+            if control.requested == "preempt":
+                # The machine goes or the driver does, so nothing is to begin in its place.
+                for other in controls:
+                    other.preempt()
 
 
 def _run_one(shipment: Shipment, segment: Segment, control: Control, say: Say, gpu: float) -> None:

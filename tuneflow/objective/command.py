@@ -145,6 +145,7 @@ class CommandStream(Stream):
         self._period = Period(context, clock)
         self._ended = False
         self._hurried = False
+        self._unwanted: str | None = None
         context.directory.mkdir(parents=True, exist_ok=True)
         context.checkpoints.mkdir(parents=True, exist_ok=True)
         config = context.directory.with_name("config.json")
@@ -185,6 +186,15 @@ class CommandStream(Stream):
         self._hurried = True
         if self._group.returncode is None:
             self._group.signal(signal.SIGTERM)
+
+    def unwanted(self) -> Path | None:
+        """Return the checkpoint that the newest line named if it is there and was not wanted."""
+        if self._unwanted is None:
+            return None
+        try:
+            return checkpoint_path(self._context.checkpoints, self._unwanted)
+        except (ValueError, OSError):
+            return None
 
     def close(self, grace: float) -> bool:
         """Send SIGTERM to the command and what it started, then SIGKILL."""
@@ -231,6 +241,7 @@ class CommandStream(Stream):
         if is_wanted and printed.checkpoint is not None:
             path = checkpoint_path(self._context.checkpoints, printed.checkpoint)
             self._period.saved()
+        self._unwanted = printed.checkpoint if path is None else None
         return RawReport(self._last, printed.metrics, path, offered=printed.checkpoint is not None)
 
 

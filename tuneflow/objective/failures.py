@@ -40,6 +40,11 @@ def exit_failure(returncode: int, output: str) -> Failure | None:
     return Failure("signal", f"killed by {_signal_name(-returncode)}{hint}", output)
 
 
+def is_terminated(failure: Failure) -> bool:
+    """Return whether a process was ended by SIGTERM."""
+    return (failure.kind, failure.message) == ("signal", "killed by SIGTERM")
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name

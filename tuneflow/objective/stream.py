@@ -108,6 +108,10 @@ class Stream(ABC):
         """Save a checkpoint at the next report whatever the period, for the trial is to go."""
         return  # nothing to do where all that is reported is saved anyway
 
+    def unwanted(self) -> Path | None:
+        """Return the checkpoint that the newest report named and that was not wanted, or None."""
+        return None  # no report has one where it is made when it is wanted
+
     @abstractmethod
     def close(self, grace: float) -> bool:
         """End the objective; return whether it is gone within ``grace`` seconds."""
