@@ -19,6 +19,7 @@ from typing import Final
 from tuneflow.checkpoints import Checkpoints
 from tuneflow.errors import CheckpointCorruptError
 from tuneflow.job import Job
+from tuneflow.objective.metrics import reported_instead
 from tuneflow.objective.output import Log
 from tuneflow.objective.stream import Context, Objective, Stream
 from tuneflow.objective.warm import WarmTrial, warm_trials
@@ -208,3 +209,26 @@ def _level(ref: str) -> Resource:
         raise CheckpointCorruptError(f"{ref} is not the name of a checkpoint")
     text = match[1]
     return int(text) if text.isdigit() else float(text)
+
+
+def after(ref: str | None, refs: Sequence[str]) -> list[str]:
+    """Return the references that follow ``ref``; all of them if it is not one of them."""
+    return list(refs[refs.index(ref) + 1 :]) if ref in refs else list(refs)
+
+
+def unreported(
+    metric: str, segment: Segment, reports: Sequence[Report], stream: Stream | None
+) -> str | None:
+    """Return what a segment that came to its end reported instead of the metric, and what to do.
+
+    None where there is nothing to say, as of one that went on from where it had nothing more to do.
+    """
+    names = list(dict.fromkeys(name for report in reports for name in report.metrics))
+    if metric in names or (not names and segment.start > 0):
+        return None
+    return reported_instead(metric, names) or (stream.hint(metric) if stream else "")
+
+
+def least(*limits: float | None) -> float | None:
+    """Return the smallest of the limits that there are."""
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -19,18 +19,20 @@ from tuneflow.errors import CheckpointCorruptError, ObjectiveError, SpecError
 from tuneflow.job import Job
 from tuneflow.objective.control import Control, How
 from tuneflow.objective.failures import is_terminated
-from tuneflow.objective.metrics import reported_instead
 from tuneflow.objective.output import Log
 from tuneflow.objective.scratch import new_path
 from tuneflow.objective.stream import Ended, Event, Objective, RawReport, Stream
 from tuneflow.outcomes import read_outcome, write_outcome
 from tuneflow.running import (
     RunningTrial,
+    after,
     keep_warm,
+    least,
     make_context,
     own_checkpoints,
     restore,
     take_warm,
+    unreported,
 )
 from tuneflow.saving import Reports
 from tuneflow.store import Store
@@ -139,8 +141,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.started, self.began = time.time(), time.monotonic()
         self.checkpoints = Checkpoints(self.store)
-        self.timeout = _least(self.job.timeout, self.objective.timeout)
-        self.seconds_left = self.timeout
+        self.timeout = self.seconds_left = least(self.job.timeout, self.objective.timeout)
         self.reports = Reports(
             self.segment,
             self.checkpoints,
@@ -195,7 +196,7 @@ class _Run:
             origin = restore(self.checkpoints, self.segment, own, root / "restore", self.store)
             if own:
                 # A damaged checkpoint would stand in the way of the one made anew.
-                self.store.delete(_after(origin.checkpoint, own))
+                self.store.delete(after(origin.checkpoint, own))
             self.reports.replay(origin.reports)
             self.saves = origin.checkpoint is not None
             if not self._is_reached() and not self.control.requested:
@@ -207,8 +208,7 @@ class _Run:
                 shutil.rmtree(root, ignore_errors=True)
 
     def _opened(self) -> Objective:
-        isolated = self.job.isolation == "process"
-        return self.objective.isolated() if isolated else self.objective
+        return self.objective.isolated() if self.job.isolation == "process" else self.objective
 
     def _wake(self) -> None:
         """Have a look at what was requested; called from any thread."""
@@ -371,22 +371,18 @@ class _Run:
         )
 
     def _write_log(self) -> None:
-        output = self.log.getvalue()
-        if output:
+        if output := self.log.getvalue():
             self.store.put(log_path(*self.segment.key), output)
 
     def _missing_metric(self, ending: _Ending) -> Failure | None:
         """Return a failure when the segment ended without saying what it was run for."""
-        metric = self.job.metric
-        names = list(dict.fromkeys(name for report in self.reports.made for name in report.metrics))
-        if ending.status not in ("completed", "paused") or metric in names:
+        if ending.status not in ("completed", "paused"):
             return None
-        if not names and self.segment.start > 0:
-            # It went on from where it had nothing more to do.
+        stream = self.trial.stream if self.trial is not None else None
+        why = unreported(self.job.metric, self.segment, self.reports.made, stream)
+        if why is None:
             return None
-        hint = self.trial.stream.hint(metric) if self.trial is not None else ""
-        why = reported_instead(metric, names) or hint
-        message = f"{self.objective.name} reported no {metric!r}; {why}"
+        message = f"{self.objective.name} reported no {self.job.metric!r}; {why}"
         return Failure("metric", message, self.log.tail())
 
     def _is_resumable(self) -> bool:
@@ -399,14 +395,5 @@ class _Run:
         )
 
 
-def _least(*limits: float | None) -> float | None:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
 def _failed(error: Exception) -> _Ending:
     return _Ending("failed", Failure(type(error).__name__, str(error)))
-
-
-def _after(ref: str | None, refs: Sequence[str]) -> list[str]:
-    """Return the references that follow ``ref``; all of them if it is not one of them."""
-    return list(refs[refs.index(ref) + 1 :]) if ref in refs else list(refs)
