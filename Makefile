@@ -44,12 +44,9 @@ I := tests/integration
 ON := $(BIN)/python -m pytest --storage
 test-storage: $(VENV)/.installed-dev
 	$(ON) memory $(I)
-	$(ON) s3 $(I)/test_end_to_end_*.py $(I)/test_remote_driver.py $(I)/test_submission.py $(I)/test_cli_interruptions.py
-	$(ON) s3 $(I)/test_dask_executor.py -k "Running or Deaths or ShortSegments"
-	$(ON) s3 $(I)/test_airflow_system.py -k "TestPipeline or TestKills"
-	$(ON) s3 $(I)/test_prefect_flow.py -k "TestKills and dask"
-	$(ON) azure $(I)/test_store_elsewhere.py $(I)/test_remote.py $(I)/test_end_to_end_rounds.py
-	$(ON) ceph $(I)/test_store_elsewhere.py $(I)/test_end_to_end_crashes.py $(I)/test_retune_champions.py
+	$(ON) s3 $(I)/test_end_to_end_*.py $(I)/test_remote_driver.py
+	$(ON) azure $(I)/test_store_elsewhere.py $(I)/test_end_to_end_rounds.py
+	$(ON) ceph $(I)/test_store_elsewhere.py $(I)/test_end_to_end_crashes.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -62,7 +62,10 @@ def _runs_on(kind, item):
         return item.get_closest_marker("elsewhere") is None
     if "storages" not in getattr(item, "fixturenames", ()) or item.get_closest_marker("local"):
         return False
-    return kind != "memory" or item.get_closest_marker("one_process") is not None
+    if kind != "memory":
+        return True
+    alone = item.get_closest_marker("one_process") is not None
+    return alone and "airflow_system" not in item.fixturenames
 
 
 @dataclass(frozen=True)
