@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from tests.end_to_end import (
     resume,
     run,
 )
+from tests.rights import SYS_ADMIN, may
 from tuneflow.checkpoints import Checkpoints
 from tuneflow.journal import Journal
 from tuneflow.outcomes import read_outcome
@@ -151,7 +151,7 @@ MODES = [
 ]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.skipif(not may(SYS_ADMIN), reason="mounting a small disk needs CAP_SYS_ADMIN")
 class TestFullDisk:
     @pytest.mark.parametrize(("executor", "changes"), MODES)
     def test_a_study_stops_with_one_error_and_goes_on_when_there_is_room(
