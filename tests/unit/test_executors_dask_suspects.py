@@ -98,3 +98,18 @@ class TestSuspects:
         cluster.hold(2, 2)
         assert cluster.release() == {0: None}
         assert cluster.release() == {}
+
+    def test_one_avoids_a_worker_that_cannot_use_the_storage_while_there_is_another(self):
+        cluster = Cluster("a", "b")
+        cluster.hold(2, 2)
+        for one in cluster.flights.values():
+            one.avoids = frozenset({"a"})
+        assert cluster.release() == {0: "b"}
+        cluster.end(0)
+        assert cluster.release() == {1: "b"}
+
+    def test_one_that_would_avoid_them_all_avoids_none(self):
+        cluster = Cluster("a", "b")
+        cluster.hold(2)
+        cluster.flights[0].avoids = frozenset({"a", "b"})
+        assert set(cluster.release()) == {0}

@@ -262,10 +262,13 @@ class Fleet:
             self._forget(flight)
             again = self._announce(flight.segment)
             again.deaths, again.reports = flight.deaths, flight.reports
+            again.avoids = flight.avoids
             if again.is_suspect:
                 self._suspects.hold(again)
             else:
-                self._place(again, self._placement.choose(None, again.request))
+                choose, request = self._placement.choose, again.request
+                where = choose(None, request, apart=again.avoids) or choose(None, request)
+                self._place(again, where)
                 self._launch([again])
 
     def retry(self, flight: Flight, error: StorageError) -> None:
@@ -277,6 +280,8 @@ class Fleet:
         if flight.deaths >= _DEATHS and not flight.stopping:
             place = flight.where or "a worker"
             raise StorageError(f"trial {flight.segment.trial} cannot run on {place}: {error}")
+        if flight.where is not None:
+            flight.avoids |= {flight.where}
         self.relaunch(flight, deaths=int(flight.began or flight.alone))
 
     def forget_copies(self) -> None:
@@ -361,9 +366,9 @@ class Fleet:
             if flight.began:
                 self._pin(flight)
                 continue
-            is_old = flight.launch <= seen
+            is_old = flight.launch <= seen and not (flight.is_suspect or flight.avoids)
             is_behind = self._placement.should_leave(flight.where, flight.request)
-            if flight.where in leaving or (is_old and is_behind and not flight.is_suspect):
+            if flight.where in leaving or (is_old and is_behind):
                 self.relaunch(flight, deaths=0)
 
     def _pin(self, flight: Flight) -> None:

@@ -52,7 +52,9 @@ class Suspects:
         others = (one for one in self._flights.values() if one.launch not in self._held)
         taken = {flight.where for flight in others if flight.is_suspect}
         for flight in list(self._held.values()):
-            where = self._placement.choose(None, flight.request, apart=taken)
+            choose, request = self._placement.choose, flight.request
+            avoids = flight.avoids if choose(None, request, apart=flight.avoids) else set()
+            where = choose(None, request, apart=taken | avoids)
             if where is None and taken:
                 return
             del self._held[flight.launch]
