@@ -116,6 +116,8 @@ class Manifest:
         outside the checkpoint, or does not add up.
         """
         content = _parse(data)
+        # A digit more than a float has would be overlooked otherwise.
+        _require(dumps(content).encode() == data, "is altered")
         _require(content.pop("checksum", None) == _checksum(content), "is altered")
         version = content.get("version")
         # Not `in`: True is 1.
