@@ -215,7 +215,9 @@ class TestPoison:
     ):
         result = tune(tmp_path, objective(notes, end), losses=losses)
         assert "4 workers" in assert_only_the_poison_failed(result, "lost")
-        assert len(notes.tries(POISON)) == 4 * (1 + losses)
+        # A worker may go as a segment is sent to it, and none is sure to be heard in its last moment.
+        runs = 1 + losses
+        assert 3 * runs <= len(notes.tries(POISON)) <= 5 * runs
 
     @pytest.mark.parametrize("round_size", [None, "all"])
     def test_what_it_had_come_to_before_it_was_lost_counts(self, round_size, tmp_path, notes):
