@@ -215,7 +215,7 @@ class TestPoison:
     ):
         result = tune(tmp_path, objective(notes, end), losses=losses)
         assert "4 workers" in assert_only_the_poison_failed(result, "lost")
-        # A worker may go as a segment is sent to it, and none is sure to be heard in its last moment.
+        # A worker may go as a segment is sent to it, and its last moment need not be heard.
         runs = 1 + losses
         assert 3 * runs <= len(notes.tries(POISON)) <= 5 * runs
 
