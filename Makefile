@@ -32,12 +32,7 @@ demo: $(VENV)/.installed-demo
 	@echo "      then point examples/digits/study.yaml at your own function."
 
 test: $(VENV)/.installed-dev
-ifeq ($(strip $(PYTEST_ARGS)),)
-	$(BIN)/python -m pytest -n auto tests/unit tests/property tests/test_architecture.py
-	$(BIN)/python -m pytest tests/browser tests/integration
-else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
-endif
 
 # What says something new on object storage; see CONTRIBUTING.md.
 I := tests/integration
