@@ -6,13 +6,15 @@ A second one joins, the first one is told to go, and the trial goes on from wher
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import subprocess
 from contextlib import suppress
 
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, Nanny, Scheduler
 
 from tests.clusters import scheduler, until
 from tests.command import command, journal, tuneflow, url_of, write
@@ -33,6 +35,7 @@ from tests.preempted import (
 )
 from tests.servers import free_port
 from tuneflow.executors.dask_cluster import has_retired
+from tuneflow.executors.dask_preemption import NAME, attach
 from tuneflow.executors.placement import Request
 from tuneflow.opened import OpenStudy
 from tuneflow.preemption import FILE, GRACE
@@ -135,6 +138,26 @@ def test_a_worker_that_dies_where_another_one_had_retired_has_died(tmp_path, add
             second.kill()
             until(lambda: not client.nthreads())
             assert not has_retired(client, at)
+
+
+def test_a_nanny_whose_process_ends_by_itself_does_not_wait_for_its_answer():
+    async def end():
+        async with (
+            Scheduler(port=0, dashboard=False) as scheduler,
+            Nanny(scheduler.address, nthreads=1) as nanny,
+            Client(scheduler.address, asynchronous=True, set_as_default=False) as client,
+        ):
+            await client.run(lambda dask_worker: attach(dask_worker))
+            while NAME not in nanny.plugins:
+                await asyncio.sleep(0.01)
+            # It has come so far in its own end that it does not hear the nanny any more.
+            await client.run(lambda dask_worker: dask_worker.stop())
+            closing = asyncio.create_task(nanny.close())
+            await asyncio.sleep(0.5)
+            os.kill(nanny.pid, signal.SIGKILL)
+            await asyncio.wait_for(closing, 15)
+
+    asyncio.run(end())
 
 
 def test_a_notice_file_has_a_worker_take_nothing_more_and_go(tmp_path, address):

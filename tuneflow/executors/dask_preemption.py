@@ -259,10 +259,19 @@ class _OnNannyClose(NannyPlugin):
         """Called by Dask in the course of a nanny's closing."""
         if not nanny.is_alive() or not nanny.worker_address:
             return
+        told = asyncio.create_task(self._tell(nanny))
+        deadline = time.monotonic() + grace_seconds() + 2 * _SLACK + _RETIRING
+        # Dask keeps connecting for 30 seconds to a process that has meanwhile ended by itself.
+        while not told.done() and nanny.is_alive() and time.monotonic() < deadline:
+            await asyncio.wait((told,), timeout=_LOOK)
+        told.cancel()
+        await asyncio.wait((told,))
+
+    async def _tell(self, nanny: Nanny) -> None:
+        """Have the worker leave; return when it has."""
         with _tolerating("the worker could not be told"):
             async with nanny.rpc(nanny.worker_address) as worker:
-                leaving = getattr(worker, _OPERATION)(reason="the nanny is closed")
-                await asyncio.wait_for(leaving, grace_seconds() + 2 * _SLACK + _RETIRING)
+                await getattr(worker, _OPERATION)(reason="the nanny is closed")
 
 
 @contextmanager
