@@ -147,8 +147,9 @@ def test_a_nanny_whose_process_ends_by_itself_does_not_wait_for_its_answer():
             Nanny(scheduler.address, nthreads=1) as nanny,
             Client(scheduler.address, asynchronous=True, set_as_default=False) as client,
         ):
-            await client.run(lambda dask_worker: attach(dask_worker))
-            while NAME not in nanny.plugins:
+            # Dask gives the worker to who names its parameter so.
+            await client.run(lambda dask_worker: attach(dask_worker))  # noqa: PLW0108
+            while NAME not in nanny.plugins:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0.01)
             # It has come so far in its own end that it does not hear the nanny any more.
             await client.run(lambda dask_worker: dask_worker.stop())
