@@ -20,6 +20,7 @@ from distributed import Client, Security, default_client
 
 import tuneflow
 from tests.clusters import await_workers, is_alive, process, scheduler, until, worker
+from tests.lasting_cluster import lasting_cluster
 from tuneflow.errors import ClusterError, ObjectiveError, StorageError
 from tuneflow.executors import dask_flight
 from tuneflow.executors.base import Ended, Progress
@@ -719,6 +720,16 @@ class TestClusters:
             with pytest.raises(ClusterError, match="connection to the Dask scheduler"):
                 follow(executor, ends())
             gate.touch()
+
+    def test_a_scheduler_that_was_away_while_nothing_ran_is_noticed(self, job, tmp_path):
+        """Dask connects again, and nobody would hear what trials that begin then say."""
+        with (
+            lasting_cluster(tmp_path, workers=1, threads=1) as lasting,
+            opened(job, quick(), address=lasting.address) as executor,
+        ):
+            lasting.restart()
+            with pytest.raises(ClusterError, match="connection to the Dask scheduler"):
+                run(executor, segments(1))
 
     def test_a_lost_connection_is_told_from_a_task_that_was_taken_back(self, cluster):
         with Client(cluster, set_as_default=False) as client:

@@ -28,6 +28,14 @@ class _GreetedClient(Client):
             raise ConnectionAbortedError("the scheduler said more than a greeting") from error
 
 
+def is_lost(client: Client, stream: object) -> bool:
+    """Return whether a client is without the connection that it had, its ``scheduler_comm``.
+
+    Dask connects anew by itself, but with it have gone all futures, and all topics listened to.
+    """
+    return client.status != "running" or client.scheduler_comm is not stream
+
+
 def new_client(address: str, **options: Any) -> Client:
     """Return a client of a scheduler; arguments and errors are those of `distributed.Client`."""
     make: Callable[..., Client] = _GreetedClient

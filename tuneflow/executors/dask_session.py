@@ -18,6 +18,7 @@ from distributed import Client, Future
 
 from tuneflow.errors import ClusterError, StorageError, TuneflowError
 from tuneflow.executors.base import Message, Progress
+from tuneflow.executors.dask_client import is_lost
 from tuneflow.executors.dask_cluster import address_of, later
 from tuneflow.executors.dask_fleet import Fleet
 from tuneflow.executors.dask_flight import (
@@ -74,6 +75,7 @@ class Session:
         parallel: int | None = None,
     ) -> None:
         self._client = client
+        self._stream = client.scheduler_comm
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._is_woken = False
         nonce = uuid.uuid4().hex[:12]
@@ -191,6 +193,9 @@ class Session:
         """Take note of what became of workers."""
         with self._connected():
             self._fleet.look_around()
+        if is_lost(self._client, self._stream):
+            # What was launched on a new connection would run, and nothing would be heard of it.
+            raise self._disconnected()
         self._looked = time.monotonic()
 
     def _gather(self, seconds: float) -> None:
@@ -261,7 +266,7 @@ class Session:
 
     def _on_cancelled(self, flight: Flight, future: Future[Any]) -> None:
         """Launch again what lost the objective that it needs, with a new copy of it."""
-        if self._client.status != "running" or is_disconnected(future):
+        if is_lost(self._client, self._stream) or is_disconnected(future):
             raise self._disconnected()
         self._look_around()
         self._with(flight.launch, self._fleet.relaunch)

@@ -116,9 +116,9 @@ class Cluster:
     @property
     def is_lost(self) -> bool:
         """Whether the connection broke, or was closed."""
-        # A client connects again by itself, and then knows nothing of its futures and topics.
-        client = self._client
-        return client.status != "running" or client.scheduler_comm is not self._stream
+        from tuneflow.executors import dask_client
+
+        return dask_client.is_lost(self._client, self._stream)
 
     def submit(self, order: SegmentOrder | DriverOrder) -> Future[Any]:
         """Have an order carried out, whatever becomes of this connection.
