@@ -215,9 +215,10 @@ class TestPoison:
     ):
         result = tune(tmp_path, objective(notes, end), losses=losses)
         assert "4 workers" in assert_only_the_poison_failed(result, "lost")
-        # A worker may go as a segment is sent to it, and its last moment need not be heard.
+        # While no worker is left Dask chooses the next one, and begins it again by itself if
+        # that one dies before it was heard of.
         runs = 1 + losses
-        assert 3 * runs <= len(notes.tries(POISON)) <= 5 * runs
+        assert 4 * runs <= len(notes.tries(POISON)) <= 5 * runs
 
     @pytest.mark.parametrize("round_size", [None, "all"])
     def test_what_it_had_come_to_before_it_was_lost_counts(self, round_size, tmp_path, notes):

@@ -23,7 +23,7 @@ from tuneflow.executors.dask_cluster import (
     places,
     running_workers,
 )
-from tuneflow.executors.dask_flight import Flight, Pace, died, stopped
+from tuneflow.executors.dask_flight import Flight, Pace, died, lost, stopped
 from tuneflow.executors.dask_orders import Orders
 from tuneflow.executors.dask_requests import Requests
 from tuneflow.executors.dask_shipment import Freight
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 # As many as Dask's own `allowed-failures`, after which it gives up a task that kills workers.
 _DEATHS = 3
+
+# How often a segment may lack the objective: while workers come and go it is sent again and again.
+_MISSES = 20
 
 OnSettled: TypeAlias = Callable[[Sequence[int], "Future[Any]"], None]
 """Told the launches of a task that has ended, in a thread of the client's."""
@@ -240,6 +243,9 @@ class Fleet:
 
     def arrived(self, flight: Flight, worker: str) -> None:
         """Take note that a segment runs on a worker."""
+        if flight.began and flight.where not in (None, worker):
+            # Dask has begun it anew by itself, and so the one before has died or retired.
+            flight.deaths += int(not has_retired(self._client, str(flight.where)))
         flight.where, flight.began = worker, True
         self._placement.put(flight.launch, worker, flight.request)
         self._freight.arrived(worker)
@@ -262,7 +268,7 @@ class Fleet:
             self._forget(flight)
             again = self._announce(flight.segment)
             again.deaths, again.reports = flight.deaths, flight.reports
-            again.avoids = flight.avoids
+            again.avoids, again.misses = flight.avoids, flight.misses
             if again.is_suspect:
                 self._suspects.hold(again)
             else:
@@ -283,6 +289,19 @@ class Fleet:
         if flight.where is not None:
             flight.avoids |= {flight.where}
         self.relaunch(flight, deaths=int(flight.began or flight.alone))
+
+    def resend(self, flight: Flight) -> None:
+        """Launch a segment again that lacked the objective, with a new copy of it.
+
+        Its worker has not died of that, but the one with the copy that it waited for may have.
+        """
+        flight.misses += 1
+        if flight.misses > _MISSES and not flight.stopping:
+            why = f"its workers did not get the objective in {flight.misses} tries"
+            self.withdraw(flight)
+            self.end(flight, lost(flight.segment, why))
+        else:
+            self.relaunch(flight, deaths=0)
 
     def forget_copies(self) -> None:
         """Take note that no worker has the objective, whatever was believed."""

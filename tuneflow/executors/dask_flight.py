@@ -39,6 +39,7 @@ class Flight:
         told: the worker that was told to end it, and how.
         reports: what it has reported, in earlier launches too; each level once.
         deaths: how many workers have died with it since it got there.
+        misses: how often its workers lacked the objective.
         avoids: workers that could not use the storage for it.
         roams: whether Dask may run it elsewhere by itself.
         is_followed: whether it is being asked of a worker that is about to go.
@@ -55,6 +56,7 @@ class Flight:
     told: tuple[str, How] | None = None
     reports: list[Report] = field(default_factory=list)
     deaths: int = 0
+    misses: int = 0
     avoids: frozenset[str] = frozenset()
     roams: bool = False
     is_followed: bool = False

@@ -230,7 +230,8 @@ class Session:
             is_over = outcome is not None or message["preempted"]
             fleet.end_stray(message["launch"], worker, has_outcome=is_over)
             return
-        fleet.arrived(flight, worker)
+        with self._connected():
+            fleet.arrived(flight, worker)
         if flight.stopping:
             # It may be a second try, on another worker.
             fleet.orders.tell(flight, "stop")
@@ -255,7 +256,7 @@ class Session:
     def _on_error(self, flight: Flight, error: BaseException | None) -> None:
         if isinstance(error, NotShippedError):
             self._fleet.forget_copies()
-            self._fleet.relaunch(flight)
+            self._fleet.resend(flight)
         elif isinstance(error, StorageError):
             self._fleet.retry(flight, error)
         elif flight.began or flight.alone:
@@ -269,7 +270,7 @@ class Session:
         if is_lost(self._client, self._stream) or is_disconnected(future):
             raise self._disconnected()
         self._look_around()
-        self._with(flight.launch, self._fleet.relaunch)
+        self._with(flight.launch, self._fleet.resend)
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
