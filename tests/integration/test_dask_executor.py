@@ -25,6 +25,7 @@ from tuneflow.errors import ClusterError, ObjectiveError, StorageError
 from tuneflow.executors import dask_flight
 from tuneflow.executors.base import Ended, Progress
 from tuneflow.executors.dask import DaskExecutor
+from tuneflow.executors.dask_cluster import connect
 from tuneflow.executors.dask_flight import is_disconnected
 from tuneflow.objective import PythonObjective, with_parameters
 from tuneflow.trial import Segment
@@ -722,7 +723,7 @@ class TestClusters:
             gate.touch()
 
     def test_a_scheduler_that_was_away_while_nothing_ran_is_noticed(self, job, tmp_path):
-        """Dask connects again, and nobody would hear what trials that begin then say."""
+        """Nobody would hear what trials say that begin at the new one."""
         with (
             lasting_cluster(tmp_path, workers=1, threads=1) as lasting,
             opened(job, quick(), address=lasting.address) as executor,
@@ -730,6 +731,19 @@ class TestClusters:
             lasting.restart()
             with pytest.raises(ClusterError, match="connection to the Dask scheduler"):
                 run(executor, segments(1))
+
+    def test_a_client_without_its_connection_stays_so_and_can_be_closed_at_any_time(
+        self, cluster, caplog
+    ):
+        client = connect(cluster, 10, None)
+        future = client.submit(time.sleep, 60)
+        client.loop.add_callback(client.scheduler_comm.comm.abort)
+        until(future.cancelled)
+        assert is_disconnected(future)
+        assert client.status != "running"
+        client.close(timeout=5)
+        assert client.status == "closed"
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
     def test_a_lost_connection_is_told_from_a_task_that_was_taken_back(self, cluster):
         with Client(cluster, set_as_default=False) as client:

@@ -1,4 +1,4 @@
-"""A Dask client that connects whatever the scheduler says at that moment."""
+"""A Dask client that connects whatever the scheduler says at that moment, and connects once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from distributed import Client
+
+_LOST = "scheduler-connection-lost"
+"""Why a future is cancelled then; Dask's own word for it."""
 
 _TRIES = 3
 """How often a greeting that was garbled is tried again."""
@@ -17,7 +20,17 @@ class _GreetedClient(Client):
 
     Dask expects the scheduler's greeting to come alone. What the scheduler says to all clients at
     that moment, such as which tasks were cancelled, may come along with it.
+
+    It does not connect again by itself once its connection is lost: with that have gone all its
+    futures and all topics that it listens to, so whoever has it must begin anew in any case. And
+    Dask cannot close a client that is connecting.
     """
+
+    async def _reconnect(self) -> None:
+        self.scheduler_comm = None
+        for state in self.futures.values():
+            state.cancel(reason=_LOST, msg="the connection to the scheduler is lost")
+        self.futures.clear()
 
     async def _start(self, *args: Any, **kwargs: Any) -> Any:
         start: Any = super()._start
@@ -29,10 +42,7 @@ class _GreetedClient(Client):
 
 
 def is_lost(client: Client, stream: object) -> bool:
-    """Return whether a client is without the connection that it had, its ``scheduler_comm``.
-
-    Dask connects anew by itself, but with it have gone all futures, and all topics listened to.
-    """
+    """Return whether a client is without the connection that it had, its ``scheduler_comm``."""
     return client.status != "running" or client.scheduler_comm is not stream
 
 

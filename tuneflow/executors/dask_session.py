@@ -194,7 +194,7 @@ class Session:
         with self._connected():
             self._fleet.look_around()
         if is_lost(self._client, self._stream):
-            # What was launched on a new connection would run, and nothing would be heard of it.
+            # Calls are answered by whatever scheduler is there, and nothing would be heard from it.
             raise self._disconnected()
         self._looked = time.monotonic()
 
