@@ -9,7 +9,9 @@ dataclass, whose fields are the other keys.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
@@ -29,6 +31,12 @@ _NESTED: dict[Any, Kind] = {Searcher: "searcher", Scheduler: "scheduler", Stoppe
 
 def known(kind: Kind) -> dict[str, EntryPoint]:
     """Return the entry points of a kind by name."""
+    return dict(_points(kind, tuple(sys.path)))
+
+
+@functools.lru_cache(maxsize=16)
+def _points(kind: Kind, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Return the entry points of a kind on a path: all that is installed there is looked at."""
     return {point.name: point for point in entry_points(group=f"tuneflow.{kind}s")}
 
 
@@ -40,6 +48,10 @@ def load(kind: Kind, name: str) -> type[Any]:
         MissingDependencyError: it needs a package that is not installed.
     """
     points = known(kind)
+    if name not in points:
+        # It may have been installed a moment ago, from a notebook.
+        _points.cache_clear()
+        points = known(kind)
     if name not in points:
         raise SpecError(f"{kind}.type", f"there is no {kind} '{name}'", did_you_mean(name, points))
     try:

@@ -16,6 +16,7 @@ from tuneflow.errors import MissingDependencyError, SpecError, TrialsFailedError
 from tuneflow.executors import InlineExecutor
 from tuneflow.last_place import LastPlace
 from tuneflow.opened import OpenStudy
+from tuneflow.plugins import load
 from tuneflow.store import Store
 from tuneflow.trackers import JsonLines, Tracker
 
@@ -400,6 +401,14 @@ class TestAnotherPackage:
         assert {trial.resource for trial in result.trials} == {3}
         stored = OpenStudy.open(result.url).study.scheduler
         assert stored.to_json() == {"type": "acme-short", "units": 3}
+
+    def test_may_be_installed_while_we_run(self, tmp_path):
+        info = tmp_path / "site-packages" / "acme_tuning-1.0.dist-info"
+        away = info.rename(tmp_path / "away")
+        with pytest.raises(SpecError, match="there is no scheduler 'acme-short'"):
+            load("scheduler", "acme-short")
+        away.rename(info)
+        assert load("scheduler", "acme-short").__name__ == "Short"
 
     def test_its_fields_are_checked_like_ours(self, tmp_path):
         with pytest.raises(SpecError, match=r"^scheduler\.units: 'many' does not fit"):
