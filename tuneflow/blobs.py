@@ -83,6 +83,9 @@ class Blobs:
         self._staging = staging
         self._threads = AT_ONCE if staging is None else min(AT_ONCE, WRITES_AT_ONCE)
         self._budget = Budget()
+        self._parts: dict[Content, Part] = {}
+        # Which span each content is sent from while all are read.
+        self._sending: dict[Content, Span] = {}
         # Where the bytes of the parts are that are relied on and not kept.
         self._relied: dict[Part, Span] = {}
 
@@ -96,11 +99,9 @@ class Blobs:
         readings = in_parallel(
             lambda span: self._read(span, span in unchanged), spans, self._threads
         )
-        distinct = {reading.content: reading for reading in readings}
-        parts = dict(
-            zip(distinct, in_parallel(self._keep, [*distinct.values()], self._threads), strict=True)
-        )
-        return {reading.span: parts[reading.content] for reading in readings}
+        left = {one.content: one for one in readings if one.content not in self._parts}
+        in_parallel(self._keep, [*left.values()], self._threads)
+        return {reading.span: self._parts[reading.content] for reading in readings}
 
     def complete(self) -> dict[Part, Part]:
         """Store again what has been removed meanwhile; return what is now used in its place."""
@@ -127,6 +128,14 @@ class Blobs:
         return [part for part, stat in zip(parts, stats, strict=True) if stat is None]
 
     def _read(self, span: Span, is_likely_there: bool) -> _Reading:
+        """Read a span; what is small, and likely to be sent, is sent while it is in memory."""
+        if self._staging is None and span.size <= _SENT_UNASKED and not is_likely_there:
+            with self._budget.take(span.size):
+                data = b"".join(span.read(_WHOLE))
+                reading = _Reading(span, (span.size, blake3(data).hexdigest()))
+                if self._sending.setdefault(reading.content, span) is span:
+                    self._keep(reading, data)
+            return reading
         hasher = blake3()
         chunks = Chunks(lambda: _hashed(span, hasher))
         staged = None
@@ -137,30 +146,32 @@ class Blobs:
                 pass
         return _Reading(span, (span.size, hasher.hexdigest()), staged)
 
-    def _keep(self, reading: _Reading) -> Part:
-        """Return the part with a reading's content, which is stored now if it was not."""
+    def _keep(self, reading: _Reading, data: bytes | None = None) -> None:
+        """Have a part with a reading's content, which is stored now if it was not."""
         part = self._kept.get(reading.content)
         if part is None:
             part = Part(*reading.content, copy=f"{self._clock.window(REUSE):016x}")
-            there = self._store_new(part, reading)
+            there = self._store_new(part, reading, data)
             if there is not None and not self._is_reliable(part, there):
                 part = _copy_of(part)
                 self._write(part, reading.span, reading.staged)
             self._relied[part] = reading.span
-        return part
+        self._parts[reading.content] = part
 
-    def _store_new(self, part: Part, reading: _Reading) -> Stat | None:
+    def _store_new(self, part: Part, reading: _Reading, data: bytes | None) -> Stat | None:
         """Store a part under its usual key, unless something is there: then return what."""
+        if data is not None:
+            return self._send_new(part, data)
         if self._staging is None and part.size <= _SENT_UNASKED:
-            return self._send_new(part, reading.span)
+            with self._budget.take(part.size):
+                return self._send_new(part, b"".join(_verified(reading.span, part)))
         there = self._store.stat(part.key)
         if there is None:
             self._write(part, reading.span, reading.staged)
         return there
 
-    def _send_new(self, part: Part, span: Span) -> Stat | None:
-        with self._budget.take(part.size):
-            is_stored = self._store.add(part.key, b"".join(_verified(span, part)))
+    def _send_new(self, part: Part, data: bytes) -> Stat | None:
+        is_stored = self._store.add(part.key, data)
         # What was there may be gone by now.
         return None if is_stored else self._store.stat(part.key) or Stat(0, 0.0)
 
