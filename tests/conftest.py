@@ -48,9 +48,24 @@ def airflow_database():
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Let the tests of a whole Airflow come last, so that it does not run beside the others."""
-    items.sort(key=lambda item: "airflow_system" in getattr(item, "fixturenames", ()))
+    """Begin with what takes long. There is one whole Airflow, so its tests share a process.
+
+    Those of another file do too, where there are several processes: see `make test`.
+    """
+    items.sort(key=_turn)
+    for item in items:
+        file = item.nodeid.split("::")[0].removeprefix("tests/").removesuffix(".py")
+        group = "airflow" if _turn(item) == 1 else file
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _turn(item):
+    """Return 1 for a test of the whole Airflow, 0 for one before it, and 2 for one after it."""
+    if "airflow_system" in getattr(item, "fixturenames", ()):
+        return 1
+    return 0 if item.nodeid.startswith(("tests/integration", "tests/browser")) else 2
 
 
 @pytest.fixture(scope="session")

@@ -324,10 +324,12 @@ with DAG("parsed", schedule=None):
 
 PARSE = """
 import runpy, sys, time
-from airflow.sdk import DAG, TaskGroup
 began = time.process_time()
+from airflow.sdk import DAG, TaskGroup
+imported = time.process_time()
 runpy.run_path(sys.argv[1])
-print(time.process_time() - began, *(name for name in sys.argv[2:] if name in sys.modules))
+share = (time.process_time() - imported) / (imported - began)
+print(share, *(name for name in sys.argv[2:] if name in sys.modules))
 """
 
 
@@ -338,9 +340,9 @@ def test_a_dags_file_is_parsed_fast_and_without_what_only_workers_need(tmp_path)
     command = [sys.executable, "-c", PARSE, str(file), *HEAVY]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    seconds, *imported = done.stdout.splitlines()[-1].split()
+    share, *imported = done.stdout.splitlines()[-1].split()
     assert imported == []
-    assert float(seconds) < 0.6  # some 0.2 where nothing else runs
+    assert float(share) < 0.4  # of what importing Airflow takes; usual is 0.28
 
 
 def test_a_study_may_have_several_metrics_and_constraints():
