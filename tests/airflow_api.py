@@ -21,11 +21,11 @@ class AirflowApi:
 
     def __init__(self, url):
         self.url = url
-        self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=30)
+        self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=120)
 
     def log_in(self):
         """Get a token; the API server must be up."""
-        answer = httpx.get(f"{self.url}/auth/token", timeout=30)
+        answer = httpx.get(f"{self.url}/auth/token", timeout=120)
         answer.raise_for_status()
         self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 

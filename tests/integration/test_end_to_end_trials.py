@@ -93,7 +93,7 @@ class TestObjectStorage:
 
 
 class TestData:
-    def test_large_data_is_unpickled_once_in_each_worker(self, tmp_path, storage, workers):
+    def test_large_data_is_unpickled_in_no_worker_twice(self, tmp_path, storage, workers):
         loads = tmp_path / "loads"
 
         def load(content):
@@ -119,7 +119,10 @@ class TestData:
         assert len(result.trials) == 30
         used = {int(trial.latest("pid")) for trial in result.trials}
         assert all(t.latest("loss") == 20_000_000 * t.params["rate"] for t in result.trials)
-        assert Counter(map(int, loads.read_text().split())) == dict.fromkeys(used, 1)
+        # A worker may have its copy from another one that has unpickled it already.
+        loaded = Counter(map(int, loads.read_text().split()))
+        assert loaded
+        assert loaded.items() <= dict.fromkeys(used, 1).items()
 
 
 class TestCommands:
