@@ -154,7 +154,10 @@ class Blobs:
             there = self._store_new(part, reading, data)
             if there is not None and not self._is_reliable(part, there):
                 part = _copy_of(part)
-                self._write(part, reading.span, reading.staged)
+                if data is None:
+                    self._write(part, reading.span, reading.staged)
+                else:
+                    self._store.add(part.key, data)
             self._relied[part] = reading.span
         self._parts[reading.content] = part
 
