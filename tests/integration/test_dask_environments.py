@@ -39,6 +39,7 @@ from tuneflow.executors.placement import Request
 from tuneflow.last_place import LastPlace
 from tuneflow.objective import PythonObjective
 from tuneflow.opened import OpenStudy
+from tuneflow.preemption import GRACE
 from tuneflow.remote.cluster import Cluster, ClusterAddress
 from tuneflow.remote.code import Code
 from tuneflow.remote.orders import DriverOrder, SegmentOrder
@@ -401,7 +402,9 @@ class Told:
 class TestLosses:
     """What counts as a loss: workers that died with a trial while it came no further."""
 
-    def test_workers_that_are_retired_do_not_count(self, tmp_path, storage):
+    def test_workers_that_are_retired_do_not_count(self, tmp_path, storage, monkeypatch):
+        # The trial does not report in it, however long it is.
+        monkeypatch.setenv(GRACE, "2")
         with (
             cluster(5) as address,
             watching(address) as watch,
