@@ -31,9 +31,9 @@ demo: $(VENV)/.installed-demo
 	@echo "      $(BIN)/tuneflow trials $(STORAGE)/digits    for all of them,"
 	@echo "      then point examples/digits/study.yaml at your own function."
 
-# Two at once: most of them wait for processes that they have started.
+# Two at once, each file in one process; see tests/in_parallel.py.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 # What says something new on object storage; see CONTRIBUTING.md.
 I := tests/integration

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.storages"]
+pytest_plugins = ["tests.in_parallel", "tests.storages"]
 
 DAGS = Path(__file__).parent / "airflow_dags"
 
@@ -46,26 +46,6 @@ def airflow_database():
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Begin with what takes long. There is one whole Airflow, so its tests share a process.
-
-    Those of another file do too, where there are several processes: see `make test`.
-    """
-    items.sort(key=_turn)
-    for item in items:
-        file = item.nodeid.split("::")[0].removeprefix("tests/").removesuffix(".py")
-        group = "airflow" if _turn(item) == 1 else file
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _turn(item):
-    """Return 1 for a test of the whole Airflow, 0 for one before it, and 2 for one after it."""
-    if "airflow_system" in getattr(item, "fixturenames", ()):
-        return 1
-    return 0 if item.nodeid.startswith(("tests/integration", "tests/browser")) else 2
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ makes a place for studies in it, and ends exactly what it has started.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import os
@@ -310,16 +311,23 @@ def node_program(name):
     root = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tuneflow-tests"
     home = root / package.replace("@", "-")
     program = home / "node_modules" / ".bin" / name
-    if not program.exists():
-        if shutil.which("npm") is None:
-            raise RuntimeError(f"{name} needs Node.js and npm: apt-get install nodejs npm")
-        quiet = ("--no-audit", "--no-fund", "--loglevel=error")
-        command = ["npm", "install", *quiet, "--prefix", str(home), package]
-        home.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"npm install {package} failed: {done.stderr[-1000:]}")
+    home.mkdir(parents=True, exist_ok=True)
+    # Tests run in several processes.
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            _install(package, home, name)
     return str(program)
+
+
+def _install(package, home, name):
+    if shutil.which("npm") is None:
+        raise RuntimeError(f"{name} needs Node.js and npm: apt-get install nodejs npm")
+    quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+    command = ["npm", "install", *quiet, "--prefix", str(home), package]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"npm install {package} failed: {done.stderr[-1000:]}")
 
 
 @contextmanager
