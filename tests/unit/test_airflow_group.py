@@ -342,7 +342,8 @@ def test_a_dags_file_is_parsed_fast_and_without_what_only_workers_need(tmp_path)
     assert done.returncode == 0, done.stderr
     share, *imported = done.stdout.splitlines()[-1].split()
     assert imported == []
-    assert float(share) < 0.4  # of what importing Airflow takes; usual is 0.28
+    # Of what importing Airflow takes: as 0.6 s of 1.95 s. It is 0.26 to 0.29.
+    assert float(share) < 0.31
 
 
 def test_a_study_may_have_several_metrics_and_constraints():
