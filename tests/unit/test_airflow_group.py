@@ -338,12 +338,15 @@ def test_a_dags_file_is_parsed_fast_and_without_what_only_workers_need(tmp_path)
     file = tmp_path / "dag.py"
     file.write_text(FILE)
     command = [sys.executable, "-c", PARSE, str(file), *HEAVY]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    share, *imported = done.stdout.splitlines()[-1].split()
-    assert imported == []
-    # Of what importing Airflow takes: as 0.6 s of 1.95 s. It is 0.26 to 0.29.
-    assert float(share) < 0.31
+    shares = []
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        share, *imported = done.stdout.splitlines()[-1].split()
+        assert imported == []
+        shares.append(float(share))
+    # Of what importing Airflow takes: as 0.6 s of 1.95 s. Whatever disturbs one run adds to it.
+    assert min(shares) < 0.31, shares
 
 
 def test_a_study_may_have_several_metrics_and_constraints():
